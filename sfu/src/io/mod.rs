@@ -8,7 +8,15 @@ mod atomic {
     //! The atomics of [`super::sleep`]; its loom model puts loom's in their place.
     pub(super) use std::sync::atomic::{AtomicU8, Ordering};
 }
+mod arena;
 mod counters;
+mod deadline;
+mod endpoint;
+mod epoll;
+mod inbox;
+mod kind;
+mod message;
+mod outbox;
 mod sleep;
 mod waker;
 
@@ -16,6 +24,12 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 pub use counters::LinkCounters;
+pub use endpoint::{
+    BindError, BufferBytes, Endpoint, SOCKET_BUFFER_BYTES, ShardSockets, bind_shards,
+    host_addresses,
+};
+pub use epoll::EpollLink;
+pub use kind::{LinkKind, UnknownLink};
 pub use waker::Waker;
 
 /// One datagram, or several equal ones of one sender that the kernel coalesced (UDP GRO).
