@@ -1,0 +1,266 @@
+// Watch: one stream, what is the matter when it does not play, and its numbers.
+
+import { adoptTokenFromAddress, keepToken, liveStream, status } from "./lib/api.js";
+import { copyFrom, element, make, say, showRelay } from "./lib/dom.js";
+import { bitrate, counted, milliseconds, percent, price, size, whole } from "./lib/format.js";
+import { hasFreshPoster, keepPoster } from "./lib/poster.js";
+import { readStats } from "./lib/stats.js";
+import { Viewer } from "./lib/viewer.js";
+
+/** @typedef {import("./lib/viewer.js").ViewerState} ViewerState */
+
+const DETAILS_MS = 3000;
+/** The controls fade when nothing moved for this long. */
+const IDLE_MS = 2500;
+/** Seconds of bitrate in the little curve. */
+const SPARK_SECONDS = 60;
+
+const id = decodeURIComponent(location.pathname.replace(/^\/watch\/?/, "").replace(/\/$/, ""));
+const player = element("player", HTMLElement);
+const video = element("video", HTMLVideoElement);
+const veil = element("veil", HTMLElement);
+const unmute = element("unmute", HTMLButtonElement);
+const mute = element("mute", HTMLButtonElement);
+const overlay = element("overlay", HTMLElement);
+const showStats = element("show-stats", HTMLButtonElement);
+
+adoptTokenFromAddress(id, "subscribe");
+const viewer = new Viewer(id);
+let idleTimer = 0;
+let udpPort = 0;
+
+/**
+ * The words for a state: what is the matter, and what to do about it.
+ * @param {ViewerState} state
+ * @param {string} detail
+ * @returns {{ what: string, advice: string, busy: boolean }}
+ */
+function wordsFor(state, detail) {
+  switch (state) {
+    case "connecting":
+      return { what: "Connecting…", advice: "", busy: true };
+    case "playing":
+      return { what: "Playing", advice: "", busy: false };
+    case "silent":
+      return {
+        what: "Paused by the relay",
+        advice: "The stream is live, but nothing is sent to you: your access is closed, or the publisher pauses. The picture comes back by itself.",
+        busy: true,
+      };
+    case "waiting":
+      return {
+        what: "Waiting for the publisher",
+        advice: `Nobody publishes “${id}” yet. It begins here by itself, within a second of the publisher.`,
+        busy: true,
+      };
+    case "ended":
+      return {
+        what: "The stream has ended",
+        advice: "If the publisher comes back, it goes on here by itself.",
+        busy: false,
+      };
+    case "reconnecting":
+      return {
+        what: "Reconnecting…",
+        advice: detail || "The connection to the relay broke. Trying again by itself.",
+        busy: true,
+      };
+    case "payment":
+      return { what: "This stream has to be paid for", advice: detail, busy: false };
+    case "token":
+      return {
+        what: "This stream needs a token",
+        advice: `${detail} Paste one, or open the link that its publisher sent you.`.trim(),
+        busy: false,
+      };
+    case "no-path":
+      return {
+        what: "No path for the picture",
+        advice: `The relay answers, but no UDP gets through${udpPort ? ` to its port ${udpPort}` : ""}. A firewall or a VPN may be in the way; try another network. Trying again by itself.`,
+        busy: true,
+      };
+    case "unreachable":
+      return {
+        what: "The relay does not answer",
+        advice: `${detail} Trying again by itself.`.trim(),
+        busy: true,
+      };
+    case "refused":
+      return { what: "The relay refused", advice: detail, busy: false };
+  }
+}
+
+/** @param {ViewerState} state @param {string} [detail] */
+function show(state, detail = "") {
+  const { what, advice, busy } = wordsFor(state, detail);
+  veil.hidden = state === "playing";
+  player.dataset["state"] = state;
+  say(element("state", HTMLElement), what);
+  say(element("advice", HTMLElement), advice);
+  element("spinner", HTMLElement).hidden = !busy;
+  element("token-form", HTMLFormElement).hidden = state !== "token";
+  element("retry", HTMLButtonElement).hidden = !["unreachable", "refused", "no-path", "reconnecting", "payment"].includes(state);
+  const badge = element("badge", HTMLElement);
+  badge.hidden = state !== "playing";
+  badge.classList.add("live");
+  say(badge, "Live");
+  showSound();
+}
+
+function showSound() {
+  const tracks = video.srcObject instanceof MediaStream ? video.srcObject.getAudioTracks() : [];
+  unmute.hidden = !video.muted || viewer.state !== "playing" || tracks.length === 0 || unmute.dataset["used"] === "yes";
+  mute.setAttribute("aria-pressed", String(video.muted));
+  mute.setAttribute("aria-label", video.muted ? "Muted" : "Sound on");
+}
+
+/** @param {boolean} muted */
+function setMuted(muted) {
+  video.muted = muted;
+  if (!muted) unmute.dataset["used"] = "yes";
+  video.play().catch(() => {
+    // The browser wants a click for sound: go on without.
+    video.muted = true;
+    video.play().catch(() => {});
+  });
+  showSound();
+}
+
+function toggleStats() {
+  overlay.hidden = !overlay.hidden;
+  showStats.setAttribute("aria-pressed", String(!overlay.hidden));
+}
+
+function toggleFull() {
+  if (document.fullscreenElement) return void document.exitFullscreen();
+  if (player.requestFullscreen) return void player.requestFullscreen().catch(() => {});
+  // iPhones show only the video itself in full screen.
+  /** @type {any} */ (video).webkitEnterFullscreen?.();
+}
+
+/** @type {number[]} */
+const curve = [];
+
+/** @param {number} bitsPerSecond */
+function drawCurve(bitsPerSecond) {
+  curve.push(bitsPerSecond);
+  if (curve.length > SPARK_SECONDS) curve.shift();
+  const top = Math.max(...curve, 1) * 1.15;
+  const points = curve.map((value, index) => {
+    const x = 240 - (curve.length - 1 - index) * (240 / (SPARK_SECONDS - 1));
+    return `${x.toFixed(1)} ${(43 - (value / top) * 41).toFixed(1)}`;
+  });
+  const line = `M${points.join("L")}`;
+  const begin = 240 - (curve.length - 1) * (240 / (SPARK_SECONDS - 1));
+  element("spark-line", SVGPathElement).setAttribute("d", line);
+  element("spark-area", SVGPathElement).setAttribute("d", `${line}L240 44L${begin.toFixed(1)} 44Z`);
+}
+
+/** @param {string} name @param {string} text */
+const stat = (name, text) => say(element(`stat-${name}`, HTMLElement), text);
+
+viewer.on("stats", ({ stats, rates }) => {
+  if (!rates) return;
+  drawCurve(rates.bitrate);
+  stat("bitrate", bitrate(rates.bitrate));
+  stat("lost", `${whole(stats.lost)} (${percent(rates.lossPercent)} now)`);
+  stat("freezes", stats.freezes === null ? "–" : `${stats.freezes} (${(stats.freezeSeconds ?? 0).toFixed(1)} s)`);
+  stat("buffer", milliseconds(rates.jitterBufferMs));
+  stat("rtt", milliseconds(stats.rttMs, 1));
+  stat("size", `${size(stats.width, stats.height)} · ${whole(rates.fps)} fps`);
+  stat("codec", [stats.codec, stats.audioCodec].filter(Boolean).join(" · ") || "–");
+  stat("repairs", `${whole(stats.nack)} NACK · ${whole(stats.rtx)} RTX · ${whole(stats.pli)} PLI`);
+  stat("cipher", [stats.srtpCipher?.replace(/^AEAD_/, "").replaceAll("_", "-"), stats.dtlsVersion && `DTLS ${stats.dtlsVersion}`].filter(Boolean).join(" · ") || "DTLS-SRTP");
+});
+
+viewer.on("stream", (stream) => {
+  video.srcObject = stream;
+  stream.addEventListener("addtrack", showSound);
+  video.play().catch(() => {});
+});
+
+viewer.on("state", ({ state, detail }) => {
+  show(state, detail);
+  if (state === "playing" || state === "ended") void showDetails();
+});
+
+async function showDetails() {
+  const stream = await liveStream(id).catch(() => null);
+  if (!stream) return;
+  say(element("title", HTMLElement), stream.title);
+  document.title = `${stream.title} · Sutantra`;
+  say(element("viewers", HTMLElement), counted(stream.viewers, "viewer"));
+  const chips = element("chips", HTMLElement);
+  chips.className = "chips";
+  const texts = [...stream.codecs, price(stream.price_per_second)];
+  chips.replaceChildren(...texts.map((text, at) => make("span", at === texts.length - 1 ? "chip price" : "chip", text)));
+}
+
+function wakeControls() {
+  player.classList.remove("idle");
+  clearTimeout(idleTimer);
+  idleTimer = setTimeout(() => player.classList.toggle("idle", viewer.state === "playing"), IDLE_MS);
+}
+
+function begin() {
+  if (!id) {
+    show("refused", "This address names no stream. Choose one on the first page.");
+    return;
+  }
+  show(viewer.state);
+  void viewer.run();
+}
+
+say(element("title", HTMLElement), id || "No stream");
+element("share-link", HTMLInputElement).value = location.origin + location.pathname;
+element("share-copy", HTMLButtonElement).addEventListener("click", ({ currentTarget }) =>
+  copyFrom(/** @type {HTMLButtonElement} */ (currentTarget), element("share-link", HTMLInputElement)),
+);
+unmute.addEventListener("click", () => setMuted(false));
+mute.addEventListener("click", () => setMuted(!video.muted));
+showStats.addEventListener("click", toggleStats);
+element("full", HTMLButtonElement).addEventListener("click", toggleFull);
+element("retry", HTMLButtonElement).addEventListener("click", () => viewer.retry());
+element("token-form", HTMLFormElement).addEventListener("submit", (event) => {
+  event.preventDefault();
+  keepToken(id, "subscribe", element("token", HTMLInputElement).value.trim() || null);
+  viewer.retry();
+});
+video.addEventListener("dblclick", toggleFull);
+for (const type of ["pointermove", "pointerdown", "focusin"]) player.addEventListener(type, wakeControls);
+addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey || event.target instanceof HTMLInputElement) return;
+  switch (event.key.toLowerCase()) {
+    case "m":
+      return setMuted(!video.muted);
+    case "s":
+      return toggleStats();
+    case "f":
+      return toggleFull();
+  }
+});
+// A page that comes back from the browser's cache has lost its session.
+addEventListener("pageshow", ({ persisted }) => persisted && viewer.retry());
+addEventListener("pagehide", () => {
+  if (!hasFreshPoster(id)) keepPoster(id, video);
+});
+setInterval(() => !document.hidden && void showDetails(), DETAILS_MS);
+
+window.sutantra = {
+  get pc() {
+    return viewer.client?.pc ?? null;
+  },
+  get state() {
+    return viewer.state;
+  },
+  get sessions() {
+    return viewer.sessions;
+  },
+  stats: async () => (viewer.client ? readStats(viewer.client.pc) : null),
+};
+
+status().then((relay) => (udpPort = relay.udp_port)).catch(() => {});
+void showRelay(element("relay", HTMLElement));
+void showDetails();
+wakeControls();
+begin();

@@ -1,0 +1,114 @@
+// The pages from the disk, and a relay that has an API but no media: for working on the pages.
+//
+//   node test/fake-server.mjs [--port 8099] [--host 127.0.0.1] [--streams 3] [--tokens]
+//   node test/fake-server.mjs --upstream http://127.0.0.1:8080     pages from the disk, all else real
+//
+// WHIP and WHEP answer 503 here: a picture comes only from a real relay.
+
+import { createServer, request as forward } from "node:http";
+import { readFile } from "node:fs/promises";
+import { pathToFileURL } from "node:url";
+import { parseArgs } from "node:util";
+
+const PAGES = new URL("../pages/", import.meta.url);
+const TYPES = { html: "text/html; charset=utf-8", css: "text/css", js: "text/javascript", svg: "image/svg+xml" };
+
+/** What the fake relay lists. */
+export const STREAMS = [
+  { id: "demo", title: "Demo loop", codecs: ["VP8", "opus"], viewers: 2, price_per_second: "0" },
+  { id: "loom", title: "Weaving on a Jacquard loom, from the first thread", codecs: ["AV1", "opus"], viewers: 41, price_per_second: "0.0004" },
+  { id: "harbour", title: "Harbour at night", codecs: ["H264"], viewers: 0, price_per_second: "0" },
+].map((stream) => ({ ...stream, whep: `/whep/${stream.id}` }));
+
+/**
+ * @param {{ streams?: typeof STREAMS, tokens?: boolean, upstream?: string | null, host?: string, port?: number }} [options]
+ * @returns {Promise<{ base: string, close: () => void, requests: string[], streams: typeof STREAMS }>}
+ */
+export async function startFakeServer({ streams = STREAMS, tokens = false, upstream = null, host = "127.0.0.1", port = 0 } = {}) {
+  const startedMs = Date.now();
+  /** @type {string[]} */
+  const requests = [];
+  const server = createServer(async (request, response) => {
+    const url = new URL(request.url ?? "/", "http://relay");
+    requests.push(`${request.method} ${url.pathname}`);
+    /** @param {number} status @param {unknown} body @param {Record<string, string>} [headers] */
+    const json = (status, body, headers = {}) => {
+      response.writeHead(status, { "content-type": "application/json", ...headers });
+      response.end(JSON.stringify(body));
+    };
+    const file = fileFor(url.pathname);
+    if (file && request.method === "GET") {
+      try {
+        const bytes = await readFile(new URL(file, PAGES));
+        const ending = /** @type {keyof typeof TYPES} */ (file.split(".").pop());
+        response.writeHead(200, { "content-type": TYPES[ending], "cache-control": "no-store" });
+        return response.end(bytes);
+      } catch {
+        if (!upstream) return json(404, { error: "no such file" });
+      }
+    }
+    if (upstream) {
+      const { method, headers } = request;
+      const up = forward(new URL(request.url ?? "/", upstream), { method, headers }, (answer) => {
+        response.writeHead(answer.statusCode ?? 502, answer.headers);
+        answer.pipe(response);
+      });
+      up.on("error", () => json(502, { error: "the upstream does not answer" }));
+      return request.pipe(up);
+    }
+    switch (url.pathname.split("/")[1]) {
+      case "whip":
+      case "whep":
+        return json(503, { error: "This fake relay carries no media." }, { "retry-after": "1" });
+      case "api":
+        break;
+      default:
+        return json(404, { error: "no such path" });
+    }
+    if (url.pathname === "/api/streams") return json(200, streams);
+    if (url.pathname === "/api/status") {
+      return json(200, { version: "0.1.0", link: "io_uring", shards: 1, udp_port: 8080, started_ms: startedMs, open: !tokens });
+    }
+    if (url.pathname === "/api/grant") {
+      if (tokens) return json(403, { error: "This relay hands out no grants." });
+      return json(200, { token: "fake", expires_ms: Date.now() + 60_000 });
+    }
+    const stream = streams.find(({ id }) => url.pathname === `/api/streams/${id}`);
+    return stream ? json(200, stream) : json(404, { error: "not live" });
+  });
+  await new Promise((resolve) => server.listen(port, host, () => resolve(null)));
+  const address = /** @type {import("node:net").AddressInfo} */ (server.address());
+  const close = () => {
+    server.closeAllConnections();
+    server.close();
+  };
+  return { base: `http://${host}:${address.port}`, close, requests, streams };
+}
+
+/** @param {string} path */
+function fileFor(path) {
+  if (path === "/") return "index.html";
+  if (path === "/publish") return "publish.html";
+  if (/^\/watch(\/|$)/.test(path)) return "watch.html";
+  return /^\/(lib\/)?[a-z]+\.(js|css|svg)$/.test(path) ? path.slice(1) : null;
+}
+
+if (import.meta.url === pathToFileURL(process.argv[1] ?? "").href) {
+  const { values } = parseArgs({
+    options: {
+      port: { type: "string", default: "8099" },
+      host: { type: "string", default: "127.0.0.1" },
+      streams: { type: "string", default: String(STREAMS.length) },
+      tokens: { type: "boolean", default: false },
+      upstream: { type: "string" },
+    },
+  });
+  const { base } = await startFakeServer({
+    host: values.host,
+    port: Number(values.port),
+    tokens: values.tokens,
+    streams: STREAMS.slice(0, Number(values.streams)),
+    upstream: values.upstream ?? null,
+  });
+  console.log(base);
+}
