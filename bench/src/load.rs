@@ -1,0 +1,390 @@
+//! A load run: publishers, then viewers at a steady rate, then a window in which all is counted.
+
+use std::io::{IsTerminal, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Sender, channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+
+use crate::client::{JoinError, Joiner, Role};
+use crate::histogram::Histogram;
+use crate::http::Base;
+use crate::metrics::Metrics;
+use crate::payload::Kind;
+use crate::publisher::{Published, Publisher};
+use crate::report::{Generator, Latency, Packets, Report, Sending, ServerCost};
+use crate::server::{self, CpuSample};
+use crate::socket::Gro;
+use crate::trace::Trace;
+use crate::viewer::{Check, Viewer};
+use crate::worker::{Command, Live, Outcome, Worker, playing_after};
+
+/// Between the last join and the window.
+const SETTLE: Duration = Duration::from_secs(1);
+/// Between the window and the count: retransmissions of its last packets arrive.
+const DRAIN: Duration = Duration::from_millis(700);
+/// How long publishers may take to connect, and viewers to play after the last join.
+const PLAYING_MAX: Duration = Duration::from_secs(20);
+
+/// What to run.
+#[derive(Debug, Clone)]
+pub struct LoadConfig {
+    /// `http://host:port`.
+    pub base: Base,
+    /// Bearer token of WHIP and WHEP.
+    pub bearer: Option<String>,
+    /// Stream name; with several publishers, `-0`, `-1` … is appended.
+    pub stream: String,
+    /// Clients that watch, spread over the publishers.
+    pub viewers: usize,
+    /// Clients that publish.
+    pub publishers: u16,
+    /// The counted window.
+    pub duration: Duration,
+    /// Joins a second.
+    pub ramp_per_second: u32,
+    /// What publishers play.
+    pub trace: Arc<Trace>,
+    /// What to call the trace in the report.
+    pub trace_name: String,
+    /// Server process, for CPU and memory.
+    pub pid: Option<u32>,
+    /// Threads that drive clients.
+    pub threads: usize,
+    /// Every n-th viewer compares all payload bytes.
+    pub sample_every: usize,
+    /// See [`Gro`].
+    pub gro: Gro,
+}
+
+/// Runs it; `Err` when nothing could be measured.
+pub fn run(config: &LoadConfig) -> anyhow::Result<Report> {
+    let joiner = Joiner::new(config.base.clone(), config.bearer.clone(), config.gro)?;
+    let awaited = if config.trace.has(Kind::Video) { Kind::Video } else { Kind::Audio };
+    let mut run = Run::start(config, joiner, awaited)?;
+    let outcome = run.publish().and_then(|()| run.view()).and_then(|()| run.measure());
+    run.leave();
+    let outcomes = run.stop()?;
+    let window = outcome?;
+    Ok(report(config, &run, &window, &outcomes, awaited))
+}
+
+struct Run<'a> {
+    config: &'a LoadConfig,
+    joiner: Joiner,
+    live: Arc<Live>,
+    published: Vec<Arc<Published>>,
+    workers: Vec<(Sender<Command>, JoinHandle<std::io::Result<Outcome>>)>,
+    session_paths: Vec<String>,
+    refused: Vec<String>,
+    rss_before: Option<u64>,
+    progress: Progress,
+}
+
+/// What the main thread saw at the edges of the window.
+struct Window {
+    seconds: f64,
+    /// Counters `from..until` of audio and video, by publisher.
+    audio: Vec<(u64, u64)>,
+    video: Vec<(u64, u64)>,
+    cpu: Option<server::CpuUsed>,
+    rss: Option<u64>,
+    metrics: Option<(Metrics, Metrics)>,
+    own_cpu_ns: u64,
+}
+
+impl<'a> Run<'a> {
+    fn start(config: &'a LoadConfig, joiner: Joiner, awaited: Kind) -> anyhow::Result<Self> {
+        let live = Arc::new(Live::default());
+        let mut workers = Vec::new();
+        for number in 0..config.threads.max(1) {
+            let (sender, receiver) = channel();
+            let worker = Worker::new(receiver, Arc::clone(&live), awaited, config.gro)?;
+            let thread = std::thread::Builder::new()
+                .name(format!("clients-{number}"))
+                .spawn(move || worker.run())?;
+            workers.push((sender, thread));
+        }
+        let published = (0..config.publishers).map(|_| Arc::default()).collect();
+        Ok(Self {
+            config,
+            joiner,
+            live,
+            published,
+            workers,
+            session_paths: Vec::new(),
+            refused: Vec::new(),
+            rss_before: None,
+            progress: Progress::new(),
+        })
+    }
+
+    fn stream(&self, publisher: usize) -> String {
+        match self.config.publishers {
+            1 => self.config.stream.clone(),
+            _ => format!("{}-{publisher}", self.config.stream),
+        }
+    }
+
+    fn publish(&mut self) -> anyhow::Result<()> {
+        for number in 0..self.config.publishers {
+            let stream = self.stream(number.into());
+            let joined = self.joiner.join(Role::Publisher, &stream).context("publishing")?;
+            self.session_paths.extend(joined.session_path.clone());
+            let published = Arc::clone(&self.published[usize::from(number)]);
+            let trace = Arc::clone(&self.config.trace);
+            let publisher = Box::new(Publisher::new(number, trace, published));
+            self.tell(0, Command::Publish(Box::new(joined), publisher))?;
+        }
+        let wanted = u64::from(self.config.publishers);
+        if !self.wait("publishing", |live| load(&live.publishing) >= wanted) {
+            bail!("{} of {wanted} publishers connected", load(&self.live.publishing));
+        }
+        // The server creates a stream at its first packets; let them arrive before viewers ask.
+        std::thread::sleep(Duration::from_millis(300));
+        self.rss_before = self.config.pid.and_then(|pid| server::rss_bytes(pid).ok());
+        Ok(())
+    }
+
+    fn view(&mut self) -> anyhow::Result<()> {
+        let began = Instant::now();
+        let gap = Duration::from_secs(1) / self.config.ramp_per_second.max(1);
+        for number in 0..self.config.viewers {
+            let due = began + gap * u32::try_from(number).unwrap_or(u32::MAX);
+            std::thread::sleep(due.saturating_duration_since(Instant::now()));
+            let publisher = number % usize::from(self.config.publishers);
+            match self.joiner.join(Role::Viewer, &self.stream(publisher)) {
+                Ok(joined) => {
+                    self.session_paths.extend(joined.session_path.clone());
+                    let whole = number % self.config.sample_every.max(1) == 0;
+                    let check = if whole { Check::Whole } else { Check::Record };
+                    let viewer = Box::new(Viewer::new(publisher as u16, check));
+                    let worker = number % self.workers.len();
+                    self.tell(worker, Command::View(Box::new(joined), viewer))?;
+                }
+                Err(error @ JoinError::Refused { .. }) => self.refused.push(error.to_string()),
+                Err(error) => return Err(error).context("viewing"),
+            }
+            self.progress.show("joining", &self.live, self.config.viewers);
+        }
+        let wanted = (self.config.viewers - self.refused.len()) as u64;
+        // Those who never play are counted and named by the verdict; the others are measured.
+        self.wait("waiting for media", |live| load(&live.playing) + load(&live.ended) >= wanted);
+        if self.config.viewers > 0 && load(&self.live.playing) == 0 {
+            let why = self.refused.first().map_or("no media arrived", String::as_str);
+            bail!("no viewer plays: {why}");
+        }
+        Ok(())
+    }
+
+    fn measure(&mut self) -> anyhow::Result<Window> {
+        self.pause("settling", SETTLE);
+        let early_metrics = self.metrics();
+        self.tell_all(|| Command::Measure(true))?;
+        let (began, own_began) = (Instant::now(), server::own_cpu_ns());
+        let cpu_began = self.cpu()?;
+        let from = self.counters();
+        self.pause("measuring", self.config.duration);
+        let until = self.counters();
+        let cpu_ended = self.cpu()?;
+        let seconds = began.elapsed().as_secs_f64();
+        let own_cpu_ns = server::own_cpu_ns() - own_began;
+        self.tell_all(|| Command::Measure(false))?;
+        let late_metrics = self.metrics();
+        let rss = self.config.pid.and_then(|pid| server::rss_bytes(pid).ok());
+        self.pause("draining", DRAIN);
+        self.progress.end();
+        let pair = |kind: usize| -> Vec<(u64, u64)> {
+            from.iter().zip(&until).map(|(from, until)| (from[kind], until[kind])).collect()
+        };
+        Ok(Window {
+            seconds,
+            audio: pair(0),
+            video: pair(1),
+            cpu: cpu_began.zip(cpu_ended).map(|(began, ended)| ended.since(&began)),
+            rss,
+            metrics: early_metrics.zip(late_metrics),
+            own_cpu_ns,
+        })
+    }
+
+    fn leave(&mut self) {
+        for path in &self.session_paths {
+            // The run is over: a server that has gone or forgets is seen in the figures above.
+            let _status = self.joiner.leave(path);
+        }
+    }
+
+    fn stop(&mut self) -> anyhow::Result<Vec<Outcome>> {
+        let mut outcomes = Vec::new();
+        for (commands, thread) in self.workers.drain(..) {
+            // A worker that has already ended says why when it is joined.
+            let _ended = commands.send(Command::Stop);
+            let outcome = thread.join().map_err(|_| anyhow::anyhow!("a worker panicked"))?;
+            outcomes.push(outcome.context("driving clients")?);
+        }
+        Ok(outcomes)
+    }
+
+    fn tell(&self, worker: usize, command: Command) -> anyhow::Result<()> {
+        self.workers[worker].0.send(command).ok().context("a worker has ended")
+    }
+
+    fn tell_all(&self, command: impl Fn() -> Command) -> anyhow::Result<()> {
+        (0..self.workers.len()).try_for_each(|worker| self.tell(worker, command()))
+    }
+
+    fn counters(&self) -> Vec<[u64; 2]> {
+        let next = |p: &Arc<Published>| [p.next(Kind::Audio), p.next(Kind::Video)];
+        self.published.iter().map(next).collect()
+    }
+
+    fn cpu(&self) -> anyhow::Result<Option<CpuSample>> {
+        let Some(pid) = self.config.pid else { return Ok(None) };
+        Ok(Some(CpuSample::take(pid).with_context(|| format!("process {pid}"))?))
+    }
+
+    fn metrics(&self) -> Option<Metrics> {
+        let answer = self.config.base.request("GET", "/metrics", None, "").ok()?;
+        let metrics = Metrics::parse(&answer.body);
+        (answer.status == 200 && !metrics.is_empty()).then_some(metrics)
+    }
+
+    fn wait(&mut self, what: &str, done: impl Fn(&Live) -> bool) -> bool {
+        let until = Instant::now() + PLAYING_MAX;
+        while Instant::now() < until {
+            if done(&self.live) {
+                return true;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+            self.progress.show(what, &self.live, self.config.viewers);
+        }
+        false
+    }
+
+    fn pause(&mut self, what: &str, span: Duration) {
+        let until = Instant::now() + span;
+        loop {
+            self.progress.show(what, &self.live, self.config.viewers);
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            std::thread::sleep(left.min(Duration::from_millis(250)));
+        }
+    }
+}
+
+/// One line on standard error, rewritten twice a second, where that is a terminal.
+struct Progress {
+    enabled: bool,
+    shown: Option<(Instant, u64)>,
+}
+
+impl Progress {
+    fn new() -> Self {
+        Self { enabled: std::io::stderr().is_terminal(), shown: None }
+    }
+
+    fn show(&mut self, what: &str, live: &Live, viewers: usize) {
+        let (now, packets) = (Instant::now(), load(&live.packets));
+        let due = self.shown.is_none_or(|(at, _)| at + Duration::from_millis(500) <= now);
+        if !self.enabled || !due {
+            return;
+        }
+        let rate = self.shown.map_or(0.0, |(at, before)| {
+            (packets - before) as f64 / now.duration_since(at).as_secs_f64()
+        });
+        self.shown = Some((now, packets));
+        eprint!(
+            "\r{what}: {} of {viewers} play, {rate:.0} packets/s, {} ended \x1b[K",
+            load(&live.playing),
+            load(&live.ended)
+        );
+        let _unseen = std::io::stderr().flush();
+    }
+
+    fn end(&mut self) {
+        if self.enabled {
+            eprint!("\r\x1b[K");
+        }
+    }
+}
+
+fn load(cell: &AtomicU64) -> u64 {
+    cell.load(Ordering::Relaxed)
+}
+
+fn report(
+    config: &LoadConfig,
+    run: &Run<'_>,
+    window: &Window,
+    outcomes: &[Outcome],
+    awaited: Kind,
+) -> Report {
+    let viewers: Vec<&Viewer> = outcomes.iter().flat_map(|outcome| &outcome.viewers).collect();
+    let (mut packets, mut latency) = (Packets::default(), Histogram::default());
+    let (mut joins, mut connects) = (Histogram::default(), Histogram::default());
+    for viewer in &viewers {
+        let Some(playing) = playing_after(viewer, awaited) else { continue };
+        joins.record(playing.as_nanos() as u64);
+        if let Some(after) = viewer.connected_after {
+            connects.record(after.as_nanos() as u64);
+        }
+        packets.add(viewer, &window.audio, &window.video);
+    }
+    outcomes.iter().for_each(|outcome| latency.merge(&outcome.latency));
+    let per_packet = |ns: u64| ns as f64 / 1000.0 / packets.received.max(1) as f64;
+    let server = window.cpu.map(|cpu| ServerCost {
+        us_per_packet: per_packet(cpu.process_ns),
+        shard_us_per_packet: (cpu.shards_ns > 0).then(|| per_packet(cpu.shards_ns)),
+        user_us_per_packet: per_packet(cpu.user_ns),
+        system_us_per_packet: per_packet(cpu.system_ns),
+        cores: cpu.process_ns as f64 / 1e9 / window.seconds,
+        rss_mib: window.rss.map(|rss| rss as f64 / 1048576.0),
+        rss_kib_per_viewer: window.rss.zip(run.rss_before).map(|(after, before)| {
+            (after as f64 - before as f64) / 1024.0 / viewers.len().max(1) as f64
+        }),
+    });
+    let sending = window.metrics.as_ref().and_then(|(early, late)| {
+        let datagrams = late.increase(early, "sent_datagrams_total")?;
+        let messages = late.increase(early, "sent_messages_total")?;
+        let copied = late.increase(early, "copied_bytes_total");
+        Some(Sending {
+            packets_per_message: datagrams / messages.max(1.0),
+            copied_bytes_per_packet: copied.map(|bytes| bytes / packets.received.max(1) as f64),
+        })
+    });
+    Report {
+        machine: server::machine(),
+        trace: config.trace_name.clone(),
+        publishers: config.publishers,
+        viewers: config.viewers,
+        playing: joins.total() as usize,
+        refused: run.refused.len(),
+        ended: load(&run.live.ended) as usize,
+        seconds: window.seconds,
+        packets,
+        join_ms: Latency::in_ms(&joins),
+        connect_ms: Latency::in_ms(&connects),
+        latency_ms: Latency::in_ms(&latency),
+        server,
+        sending,
+        generator: Generator {
+            threads: config.threads,
+            cores: window.own_cpu_ns as f64 / 1e9 / window.seconds,
+            dropped_datagrams: outcomes.iter().map(|outcome| outcome.dropped_datagrams).sum(),
+            takes_trains: config.gro == Gro::On,
+        },
+        errors: run
+            .refused
+            .iter()
+            .take(3)
+            .chain(outcomes.iter().flat_map(|outcome| &outcome.errors))
+            .cloned()
+            .collect(),
+    }
+}

@@ -1,0 +1,177 @@
+//! `sutantra-bench`: real WebRTC clients in number, against any WHIP and WHEP address.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::{Args, Parser, Subcommand};
+
+mod client;
+mod histogram;
+mod http;
+mod load;
+mod metrics;
+mod payload;
+mod publisher;
+mod report;
+mod server;
+mod socket;
+mod trace;
+mod viewer;
+mod worker;
+
+use load::LoadConfig;
+use report::Thresholds;
+use socket::Gro;
+use trace::Trace;
+
+/// Load generator for WHIP and WHEP servers.
+#[derive(Parser)]
+#[command(name = "sutantra-bench", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Publish a trace, watch it with many clients, say what arrived and what it cost.
+    Load(LoadArgs),
+}
+
+#[derive(Args)]
+struct LoadArgs {
+    /// The server, http://host:port.
+    #[arg(long, default_value = "http://127.0.0.1:8080")]
+    base: String,
+    /// Stream to publish and watch (/whip/STREAM, /whep/STREAM).
+    #[arg(long, default_value = "bench")]
+    stream: String,
+    /// Clients that watch.
+    #[arg(long, default_value_t = 100)]
+    viewers: usize,
+    /// Clients that publish; the viewers are spread over them.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    publishers: u16,
+    /// Length of the counted window: 20s, 500ms, 2m.
+    #[arg(long, default_value = "20s", value_parser = parse_duration)]
+    duration: Duration,
+    /// video-2400k, audio, or a file in the form that bench/traces describes.
+    #[arg(long, default_value = "video-2400k")]
+    trace: String,
+    /// Server process, for CPU and memory.
+    #[arg(long)]
+    pid: Option<u32>,
+    /// Write the report as JSON.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Threads that drive clients.
+    #[arg(long, default_value_t = 1)]
+    threads: usize,
+    /// Viewers that join in a second.
+    #[arg(long, default_value_t = 50, value_name = "N")]
+    ramp: u32,
+    /// Every N-th viewer compares all payload bytes; the others records and lengths.
+    #[arg(long, default_value_t = 10, value_name = "N")]
+    sample_every: usize,
+    /// Bearer token for WHIP and WHEP.
+    #[arg(long, env = "SUTANTRA_BENCH_TOKEN", hide_env_values = true)]
+    token: Option<String>,
+    /// Viewers' sockets take trains of datagrams (UDP GRO). Cheaper for both sides on one host, and
+    /// unlike a real path: leave it off when the server's cost is the question.
+    #[arg(long)]
+    viewer_gro: bool,
+    /// Fail when more than this percentage of the packets is lost.
+    #[arg(long, value_name = "PERCENT")]
+    max_loss: Option<f64>,
+    /// Fail when the server spends more CPU µs a packet; needs --pid.
+    #[arg(long, value_name = "US")]
+    max_us_per_packet: Option<f64>,
+    /// Fail when the 99th percentile of the latency is larger.
+    #[arg(long, value_name = "MS")]
+    max_latency_p99: Option<f64>,
+}
+
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().command {
+        Command::Load(args) => load(&args),
+    };
+    match outcome {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("sutantra-bench: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn load(args: &LoadArgs) -> anyhow::Result<ExitCode> {
+    let report = load::run(&LoadConfig {
+        base: http::Base::parse(&args.base)?,
+        bearer: args.token.clone(),
+        stream: args.stream.clone(),
+        viewers: args.viewers,
+        publishers: args.publishers,
+        duration: args.duration,
+        ramp_per_second: args.ramp,
+        trace: Arc::new(read_trace(&args.trace)?),
+        trace_name: args.trace.clone(),
+        pid: args.pid,
+        threads: args.threads.max(1),
+        sample_every: args.sample_every,
+        gro: if args.viewer_gro { Gro::On } else { Gro::Off },
+    })?;
+    print!("{report}");
+    if let Some(path) = &args.json {
+        let json = serde_json::to_string_pretty(&report)?;
+        std::fs::write(path, json + "\n").with_context(|| path.display().to_string())?;
+    }
+    let wrong = report.verdict(&Thresholds {
+        loss_percent_max: args.max_loss,
+        us_per_packet_max: args.max_us_per_packet,
+        latency_p99_ms_max: args.max_latency_p99,
+    });
+    for sentence in &wrong {
+        println!("FAILED: {sentence}.");
+    }
+    Ok(if wrong.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(1) })
+}
+
+fn read_trace(name: &str) -> anyhow::Result<Trace> {
+    if let Some(trace) = Trace::built_in(name) {
+        return Ok(trace);
+    }
+    let text = std::fs::read_to_string(name)
+        .with_context(|| format!("{name}: no built-in trace and no file"))?;
+    Trace::parse(&text).with_context(|| name.to_owned())
+}
+
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("{text:?} is not a time like 20s, 500ms or 2m");
+    let digits = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?;
+    let number: u64 = text[..digits].parse().map_err(|_| wrong())?;
+    let ms = match &text[digits..] {
+        "ms" => 1,
+        "s" => 1000,
+        "m" => 60_000,
+        _ => return Err(wrong()),
+    };
+    number.checked_mul(ms).map(Duration::from_millis).ok_or_else(wrong)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_have_a_unit() {
+        for (text, ms) in [("20s", Some(20_000)), ("500ms", Some(500)), ("2m", Some(120_000))] {
+            assert_eq!(parse_duration(text).ok(), ms.map(Duration::from_millis));
+        }
+        for text in ["", "20", "s", "1h", "-1s", "99999999999999999999s", "18446744073709551615m"] {
+            assert!(parse_duration(text).is_err(), "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,408 @@
+//! What a run found, as a table for people, as JSON for programs, as a verdict for scripts.
+
+use std::fmt::{self, Display, Formatter};
+
+use serde::Serialize;
+
+use crate::histogram::Histogram;
+use crate::viewer::{Track, Viewer};
+
+/// Everything a run found.
+#[derive(Debug, Clone, Serialize)]
+pub struct Report {
+    /// CPU, cores, kernel.
+    pub machine: String,
+    /// What the publishers played.
+    pub trace: String,
+    /// Clients that sent.
+    pub publishers: u16,
+    /// Clients that were to watch.
+    pub viewers: usize,
+    /// Clients that decrypted media.
+    pub playing: usize,
+    /// Joins that the server answered with a status other than 201.
+    pub refused: usize,
+    /// Clients whose transport failed, or was closed by the server, before the end.
+    pub ended: usize,
+    /// Length of the counted window.
+    pub seconds: f64,
+    /// What arrived of what was sent in the window.
+    pub packets: Packets,
+    /// `POST` to the first decrypted packet of the awaited track.
+    pub join_ms: Latency,
+    /// `POST` to connected transport.
+    pub connect_ms: Latency,
+    /// Hand-over to the publisher's transport, to arrival at the viewer's socket.
+    pub latency_ms: Latency,
+    /// Known when the server's process was named.
+    pub server: Option<ServerCost>,
+    /// Known when the server exports it.
+    pub sending: Option<Sending>,
+    /// What the generator itself took.
+    pub generator: Generator,
+    /// First errors of clients.
+    pub errors: Vec<String>,
+}
+
+/// Packets of the window, over all viewers that played.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Packets {
+    /// Sent by the publishers, times viewers.
+    pub expected: u64,
+    /// Distinct packets decrypted.
+    pub received: u64,
+    /// Expected less received.
+    pub lost: u64,
+    /// Of the viewer that lost most.
+    pub lost_by_worst_viewer: u64,
+    /// Delivered twice under different sequence numbers (whole run).
+    pub duplicates: u64,
+    /// SRTP packets that came twice (whole run).
+    pub wire_repeats: u64,
+    /// Came after a later one (whole run; retransmissions do).
+    pub reordered: u64,
+    /// Payload differs from what was sent (whole run).
+    pub corrupt: u64,
+    /// Of another publisher's stream (whole run).
+    pub alien: u64,
+    /// Retransmissions (whole run).
+    pub rtx: u64,
+    /// Viewers whose first video packet did not begin a keyframe.
+    pub began_without_keyframe: u64,
+}
+
+/// Percentiles, ms.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Latency {
+    /// Median.
+    pub p50: f64,
+    /// 99th percentile.
+    pub p99: f64,
+    /// Largest.
+    pub max: f64,
+}
+
+/// What the server spent, per distinct packet that a viewer received.
+#[derive(Debug, Clone, Serialize)]
+pub struct ServerCost {
+    /// CPU µs of the whole process (scheduler's clock).
+    pub us_per_packet: f64,
+    /// CPU µs of the threads named `shard-*`.
+    pub shard_us_per_packet: Option<f64>,
+    /// Share in user mode (by 10 ms ticks).
+    pub user_us_per_packet: f64,
+    /// Share in the kernel (by 10 ms ticks).
+    pub system_us_per_packet: f64,
+    /// Cores kept busy.
+    pub cores: f64,
+    /// Resident set with all viewers.
+    pub rss_mib: Option<f64>,
+    /// Growth from publishers alone to all viewers, per viewer.
+    pub rss_kib_per_viewer: Option<f64>,
+}
+
+/// By the server's own counters.
+#[derive(Debug, Clone, Serialize)]
+pub struct Sending {
+    /// Datagrams per message handed to the kernel (UDP GSO).
+    pub packets_per_message: f64,
+    /// Payload bytes copied per packet.
+    pub copied_bytes_per_packet: Option<f64>,
+}
+
+/// The generator's own state, so that its limit is not taken for the server's.
+#[derive(Debug, Clone, Serialize)]
+pub struct Generator {
+    /// Threads that drove clients.
+    pub threads: usize,
+    /// Cores kept busy.
+    pub cores: f64,
+    /// Dropped by the kernel at our own sockets.
+    pub dropped_datagrams: u64,
+    /// Its sockets took trains (UDP GRO), which spares a sender on the same host work.
+    pub takes_trains: bool,
+}
+
+/// Bounds of a run; one that is passed makes the exit code 1.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Thresholds {
+    /// Percent of expected packets.
+    pub loss_percent_max: Option<f64>,
+    /// Server's CPU µs per packet, whole process.
+    pub us_per_packet_max: Option<f64>,
+    /// Milliseconds, 99th percentile.
+    pub latency_p99_ms_max: Option<f64>,
+}
+
+impl Latency {
+    /// From ns.
+    pub fn in_ms(histogram: &Histogram) -> Self {
+        let ms = |ns: u64| ns as f64 / 1e6;
+        Self {
+            p50: ms(histogram.percentile_ns(50.0)),
+            p99: ms(histogram.percentile_ns(99.0)),
+            max: ms(histogram.max_ns()),
+        }
+    }
+}
+
+impl Packets {
+    /// Adds one viewer's account; the windows are counters `from..until` by publisher.
+    pub fn add(&mut self, viewer: &Viewer, audio: &[(u64, u64)], video: &[(u64, u64)]) {
+        let publisher = usize::from(viewer.publisher());
+        let (mut expected, mut received) = (0, 0);
+        let mut count = |track: &Track, (from, until): (u64, u64)| {
+            expected += until - from;
+            received += track.received(from, until);
+            self.duplicates += track.duplicates;
+            self.reordered += track.reordered;
+        };
+        count(&viewer.audio, audio[publisher]);
+        count(&viewer.video, video[publisher]);
+        self.expected += expected;
+        self.received += received;
+        self.lost += expected - received;
+        self.lost_by_worst_viewer = self.lost_by_worst_viewer.max(expected - received);
+        self.wire_repeats += viewer.wire_repeats;
+        self.corrupt += viewer.corrupt;
+        self.alien += viewer.alien;
+        self.rtx += viewer.rtx;
+        self.began_without_keyframe += u64::from(viewer.began_with_keyframe == Some(false));
+    }
+
+    /// Lost of a hundred.
+    pub fn loss_percent(&self) -> f64 {
+        100.0 * self.lost as f64 / self.expected.max(1) as f64
+    }
+}
+
+impl Report {
+    /// Sentences that say what is wrong; empty when all is well.
+    pub fn verdict(&self, thresholds: &Thresholds) -> Vec<String> {
+        let mut wrong = Vec::new();
+        let packets = &self.packets;
+        if self.playing < self.viewers {
+            let missing = self.viewers - self.playing;
+            wrong.push(format!("{missing} of {} viewers never played", self.viewers));
+        }
+        for (count, what) in [
+            (packets.corrupt, "packets arrived damaged"),
+            (packets.alien, "packets of another stream arrived"),
+            (packets.duplicates, "packets were delivered twice"),
+        ] {
+            if count > 0 {
+                wrong.push(format!("{count} {what}"));
+            }
+        }
+        let loss = packets.loss_percent();
+        if let Some(max) = thresholds.loss_percent_max
+            && loss > max
+        {
+            wrong.push(format!("{loss:.4} % of the packets were lost, allowed are {max} %"));
+        }
+        if let Some(max) = thresholds.latency_p99_ms_max
+            && self.latency_ms.p99 > max
+        {
+            let p99 = self.latency_ms.p99;
+            wrong.push(format!("latency p99 is {p99:.2} ms, allowed are {max} ms"));
+        }
+        match (&self.server, thresholds.us_per_packet_max) {
+            (Some(server), Some(max)) if server.us_per_packet > max => wrong.push(format!(
+                "the server spent {:.2} µs a packet, allowed are {max} µs",
+                server.us_per_packet
+            )),
+            (None, Some(_)) => {
+                wrong.push("CPU per packet is bounded, but no --pid says whose".to_owned());
+            }
+            (Some(_) | None, _) => {}
+        }
+        wrong
+    }
+}
+
+impl Display for Report {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let mut row = |name: &str, value: String| writeln!(f, "{name:<26} {value}");
+        let packets = &self.packets;
+        let spread =
+            |l: &Latency| format!("p50 {:.2}  p99 {:.2}  max {:.2} ms", l.p50, l.p99, l.max);
+        row("machine", self.machine.clone())?;
+        row(
+            "case",
+            format!(
+                "{} × {} -> {} viewers, {:.1} s",
+                self.publishers, self.trace, self.viewers, self.seconds
+            ),
+        )?;
+        row(
+            "viewers",
+            format!("{} play, {} refused, {} ended", self.playing, self.refused, self.ended),
+        )?;
+        let rate = packets.received as f64 / self.seconds;
+        row(
+            "packets",
+            format!("{} expected, {} received ({rate:.0}/s)", packets.expected, packets.received),
+        )?;
+        row(
+            "lost",
+            format!(
+                "{} ({:.4} %), worst viewer {}, {} retransmissions",
+                packets.lost,
+                packets.loss_percent(),
+                packets.lost_by_worst_viewer,
+                packets.rtx
+            ),
+        )?;
+        row(
+            "faults",
+            format!(
+                "{} duplicate, {} repeated on the wire, {} reordered, {} corrupt, {} alien, {} \
+                 began without keyframe",
+                packets.duplicates,
+                packets.wire_repeats,
+                packets.reordered,
+                packets.corrupt,
+                packets.alien,
+                packets.began_without_keyframe
+            ),
+        )?;
+        row("transport connected", spread(&self.connect_ms))?;
+        row("first media", spread(&self.join_ms))?;
+        row("latency", spread(&self.latency_ms))?;
+        if let Some(server) = &self.server {
+            let shards = server.shard_us_per_packet.map(|us| format!(", shard threads {us:.2}"));
+            row(
+                "server CPU per packet",
+                format!(
+                    "{:.2} µs{} (user {:.2} + system {:.2}); {:.2} cores",
+                    server.us_per_packet,
+                    shards.unwrap_or_default(),
+                    server.user_us_per_packet,
+                    server.system_us_per_packet,
+                    server.cores
+                ),
+            )?;
+            if let (Some(rss), Some(each)) = (server.rss_mib, server.rss_kib_per_viewer) {
+                row("server memory", format!("{rss:.1} MiB, {each:.0} KiB a viewer"))?;
+            }
+        }
+        if let Some(sending) = &self.sending {
+            let copied = sending
+                .copied_bytes_per_packet
+                .map(|bytes| format!(", {bytes:.0} bytes copied a packet"));
+            row(
+                "server sends",
+                format!(
+                    "{:.2} packets a message{}",
+                    sending.packets_per_message,
+                    copied.unwrap_or_default()
+                ),
+            )?;
+        }
+        let busy = self.generator.cores > 0.9 * self.generator.threads as f64;
+        row(
+            "generator",
+            format!(
+                "{:.2} cores of {} thread(s), {} datagrams dropped at its own sockets{}{}",
+                self.generator.cores,
+                self.generator.threads,
+                self.generator.dropped_datagrams,
+                if self.generator.takes_trains { ", GRO on" } else { "" },
+                if busy { "; IT IS THE LIMIT: use --threads" } else { "" }
+            ),
+        )?;
+        for error in &self.errors {
+            row("error", error.clone())?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    pub(crate) fn example() -> Report {
+        let latency = Latency { p50: 1.0, p99: 5.0, max: 9.0 };
+        Report {
+            machine: "test".into(),
+            trace: "video-2400k".into(),
+            publishers: 1,
+            viewers: 2,
+            playing: 2,
+            refused: 0,
+            ended: 0,
+            seconds: 10.0,
+            packets: Packets { expected: 1000, received: 1000, ..Packets::default() },
+            join_ms: latency,
+            connect_ms: latency,
+            latency_ms: latency,
+            server: Some(ServerCost {
+                us_per_packet: 5.0,
+                shard_us_per_packet: Some(4.0),
+                user_us_per_packet: 2.0,
+                system_us_per_packet: 3.0,
+                cores: 0.5,
+                rss_mib: Some(20.0),
+                rss_kib_per_viewer: Some(100.0),
+            }),
+            sending: None,
+            generator: Generator {
+                threads: 1,
+                cores: 0.1,
+                dropped_datagrams: 0,
+                takes_trains: false,
+            },
+            errors: Vec::new(),
+        }
+    }
+
+    #[track_caller]
+    fn check(change: impl Fn(&mut Report, &mut Thresholds), expected: &[&str]) {
+        let (mut report, mut thresholds) = (example(), Thresholds::default());
+        change(&mut report, &mut thresholds);
+        assert_eq!(report.verdict(&thresholds), expected);
+    }
+
+    /// R114
+    #[test]
+    fn a_passed_threshold_is_said_in_a_sentence() {
+        check(|_, _| {}, &[]);
+        check(|_, t| t.us_per_packet_max = Some(5.0), &[]);
+        check(
+            |_, t| t.us_per_packet_max = Some(4.9),
+            &["the server spent 5.00 µs a packet, allowed are 4.9 µs"],
+        );
+        check(
+            |r, t| (r.server, t.us_per_packet_max) = (None, Some(9.0)),
+            &["CPU per packet is bounded, but no --pid says whose"],
+        );
+        check(|r, t| (r.packets.lost, t.loss_percent_max) = (1, Some(0.1)), &[]);
+        check(
+            |r, t| (r.packets.lost, t.loss_percent_max) = (1, Some(0.0)),
+            &["0.1000 % of the packets were lost, allowed are 0 %"],
+        );
+        check(
+            |_, t| t.latency_p99_ms_max = Some(4.0),
+            &["latency p99 is 5.00 ms, allowed are 4 ms"],
+        );
+    }
+
+    /// R114
+    #[test]
+    fn damage_and_absent_viewers_fail_a_run_without_any_threshold() {
+        check(|r, _| r.playing = 1, &["1 of 2 viewers never played"]);
+        check(|r, _| r.packets.corrupt = 3, &["3 packets arrived damaged"]);
+        check(|r, _| r.packets.alien = 1, &["1 packets of another stream arrived"]);
+        check(|r, _| r.packets.duplicates = 2, &["2 packets were delivered twice"]);
+    }
+
+    /// R114
+    #[test]
+    fn a_report_is_json_with_numbers_by_name() {
+        let json = serde_json::to_value(example()).expect("plain data");
+        assert_eq!(json["packets"]["received"], 1000);
+        assert_eq!(json["server"]["us_per_packet"], 5.0);
+        assert_eq!(json["latency_ms"]["p99"], 5.0);
+    }
+}
