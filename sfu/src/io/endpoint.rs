@@ -113,6 +113,11 @@ impl ShardSockets {
         self.waker.clone()
     }
 
+    pub(super) fn new(sockets: Vec<UdpSocket>) -> io::Result<ShardSockets> {
+        let buffer_bytes = smallest_buffers(&sockets)?;
+        Ok(ShardSockets { sockets, waker: Waker::new()?, buffer_bytes })
+    }
+
     pub(super) fn raw_fds(&self) -> Vec<RawFd> {
         self.sockets.iter().map(AsRawFd::as_raw_fd).collect()
     }
@@ -143,9 +148,7 @@ pub fn bind_shards(
     let at = endpoints[0].bind;
     let rows = (0..shards).map(|_| {
         let sockets: Vec<UdpSocket> = columns.iter_mut().filter_map(Iterator::next).collect();
-        let waker = Waker::new().map_err(|source| system(at, "eventfd", source))?;
-        let buffer_bytes = smallest_buffers(&sockets).map_err(|e| system(at, "getsockopt", e))?;
-        Ok(ShardSockets { sockets, waker, buffer_bytes })
+        ShardSockets::new(sockets).map_err(|source| system(at, "eventfd or getsockopt", source))
     });
     let rows = rows.collect::<Result<Vec<_>, _>>()?;
     Ok((bound, rows))

@@ -9,6 +9,7 @@ mod atomic {
     pub(super) use std::sync::atomic::{AtomicU8, Ordering};
 }
 mod arena;
+mod buffer_ring;
 mod counters;
 mod deadline;
 mod endpoint;
@@ -18,6 +19,7 @@ mod kind;
 mod message;
 mod outbox;
 mod sleep;
+mod uring;
 mod waker;
 
 use std::net::SocketAddr;
@@ -30,6 +32,7 @@ pub use endpoint::{
 };
 pub use epoll::EpollLink;
 pub use kind::{LinkKind, UnknownLink};
+pub use uring::{LinkUnavailable, UringLink, available};
 pub use waker::Waker;
 
 /// One datagram, or several equal ones of one sender that the kernel coalesced (UDP GRO).
