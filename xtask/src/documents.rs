@@ -1,0 +1,95 @@
+//! What the documents promise, held against the tree.
+
+use crate::requirements;
+use crate::workspace::Workspace;
+
+fn workspace() -> Workspace {
+    Workspace::find().unwrap()
+}
+
+/// The lines of the first fenced block after `heading`.
+fn block_after<'a>(text: &'a str, heading: &str) -> Vec<&'a str> {
+    let after = text.split_once(heading).unwrap_or_else(|| panic!("no {heading:?}")).1;
+    let block = after.split("\n```").nth(1).unwrap_or_else(|| panic!("no block: {heading:?}"));
+    block.lines().skip(1).collect() // The first line is the rest of the fence.
+}
+
+#[test]
+fn the_table_of_requirements_holds_each_number_once() {
+    let rows = requirements::read(&workspace()).unwrap();
+    assert_eq!(rows.len(), usize::from(requirements::NUMBER_MAX));
+}
+
+#[test]
+fn the_module_table_names_files_that_exist() {
+    let workspace = workspace();
+    let architecture = workspace.read("ARCHITECTURE.md").unwrap();
+    requirements::check_modules(&architecture, |path| workspace.has(path)).unwrap();
+}
+
+#[test]
+fn the_readme_has_two_commands() {
+    let readme = workspace().read("README.md").unwrap();
+    let commands: Vec<&str> = block_after(&readme, "\n## Two commands")
+        .into_iter()
+        .filter_map(|line| Some(line.split('#').next()?.trim()).filter(|line| !line.is_empty()))
+        .collect();
+    assert_eq!(commands, ["cargo run --release", "cargo xtask test"]);
+}
+
+#[test]
+fn continuous_integration_runs_the_second_command_and_nothing_else() {
+    let script = workspace().read(".ci/run").unwrap();
+    let is_frame = |line: &str| {
+        line.is_empty()
+            || line.starts_with('#')
+            || line.starts_with("set ")
+            || line.starts_with("cd ")
+    };
+    let commands: Vec<&str> = script.lines().filter(|line| !is_frame(line)).collect();
+    assert_eq!(commands, ["cargo xtask test"]);
+}
+
+#[test]
+fn links_of_the_documents_lead_somewhere() {
+    let workspace = workspace();
+    for file in workspace.files().unwrap() {
+        if file.extension().is_none_or(|extension| extension != "md") {
+            continue;
+        }
+        let text = workspace.read(&file).unwrap();
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            let path = link.split('#').next().unwrap();
+            if path.is_empty() || path.contains("://") || path.contains(char::is_whitespace) {
+                continue; // An anchor, another site, or code that looks like a link.
+            }
+            let target = workspace.root.join(&file).with_file_name(path);
+            assert!(target.exists(), "{}: {link} does not exist", file.display());
+        }
+    }
+}
+
+/// A path of one machine, or where one registry lies, runs nowhere else.
+#[test]
+fn no_file_names_a_path_of_one_machine() {
+    let workspace = workspace();
+    // Built from parts, so that this file does not name them either.
+    let roots = ["work", "root", "Users"].map(|name| format!("/{name}/"));
+    let resolved = format!("\"resolved\": \"{}", "http");
+    for file in workspace.files().unwrap() {
+        let Ok(bytes) = std::fs::read(workspace.root.join(&file)) else { continue };
+        let Ok(text) = String::from_utf8(bytes) else { continue }; // An image or a recording.
+        for (index, line) in text.lines().enumerate() {
+            let place = format!("{}:{}", file.display(), index + 1);
+            assert!(!line.contains(&resolved), "{place}: a lock file names a download address");
+            for root in &roots {
+                let named = line.match_indices(root.as_str()).any(|(at, _)| {
+                    // Behind a name it is a path inside the project.
+                    !line[..at]
+                        .ends_with(|c: char| c.is_ascii_alphanumeric() || "._-~}".contains(c))
+                });
+                assert!(!named, "{place}: {root} is a path of one machine");
+            }
+        }
+    }
+}

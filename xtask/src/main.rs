@@ -1,0 +1,51 @@
+//! Automation: `cargo xtask test` is everything that proves the project, and what CI runs.
+
+mod browser;
+mod citations;
+#[cfg(test)]
+mod direction;
+#[cfg(test)]
+mod documents;
+mod netns;
+mod process;
+mod requirements;
+mod steps;
+mod tally;
+mod tools;
+mod workspace;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Automation of the workspace")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Everything that proves the project; stops at the first step that fails.
+    Test {
+        /// Run this step alone (`--only list` names them).
+        #[arg(long, value_name = "STEP")]
+        only: Option<String>,
+        /// Leave out the scenarios in real browsers.
+        #[arg(long)]
+        skip_browser: bool,
+    },
+    /// The requirements that no test cites, and the module table of ARCHITECTURE.md.
+    Requirements,
+    /// Runs the browser scenarios on the network that it is started in.
+    #[command(hide = true)]
+    Scenarios,
+}
+
+fn main() -> anyhow::Result<()> {
+    let workspace = workspace::Workspace::find()?;
+    match Arguments::parse().task {
+        Task::Test { only, skip_browser } => steps::test(&workspace, only.as_deref(), skip_browser),
+        Task::Requirements => requirements::report(&workspace),
+        Task::Scenarios => browser::run_here(&workspace, &mut tally::Tally::default()),
+    }
+}

@@ -1,0 +1,112 @@
+//! `cargo xtask test`: named steps in order, up to the first that fails.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+use crate::process::run;
+use crate::tally::Tally;
+use crate::workspace::Workspace;
+use crate::{browser, requirements, tools};
+
+/// Something that must hold, checked by itself.
+struct Step {
+    name: &'static str,
+    about: &'static str,
+    run: fn(&Workspace, &mut Tally) -> Result<()>,
+}
+
+/// The longest that one command of a step may take; beyond it the command hangs and is killed.
+const LIMIT: Duration = Duration::from_secs(20 * 60);
+
+const STEPS: &[Step] = &[
+    Step { name: "tools", about: "browsers, promtool, valgrind, ip; npm packages", run: tools },
+    Step { name: "fmt", about: "formatting", run: fmt },
+    Step { name: "lints", about: "clippy, warnings are errors", run: lints },
+    Step { name: "tests", about: "unit, property, simulation, integration tests", run: tests },
+    Step { name: "web", about: "type check and unit tests of the pages", run: web },
+    Step { name: "browsers", about: "scenarios in Chromium and Firefox", run: browser::test },
+    Step { name: "requirements", about: "the table, the module map", run: requirements },
+];
+
+/// Runs every step, or one.
+pub fn test(workspace: &Workspace, only: Option<&str>, skip_browser: bool) -> Result<()> {
+    let names = || STEPS.iter().map(|step| step.name).collect::<Vec<_>>().join(", ");
+    if only == Some("list") {
+        STEPS.iter().for_each(|step| println!("{:14}{}", step.name, step.about));
+        return Ok(());
+    }
+    let chosen: Vec<&Step> = STEPS
+        .iter()
+        .filter(|step| only.is_none_or(|name| name == step.name))
+        .filter(|step| !(skip_browser && step.name == "browsers"))
+        .collect();
+    if chosen.is_empty() {
+        bail!("no such step; there are: {}", names());
+    }
+    let started = Instant::now();
+    let mut tally = Tally::default();
+    let outcome = run_steps(workspace, &chosen, &mut tally);
+    if outcome.is_err() && tally.failed == 0 {
+        tally.failed = 1; // A step that is no test runner failed: it counts as one test.
+    }
+    if skip_browser {
+        println!("left out: the scenarios in real browsers");
+    }
+    println!("requirements cited by tests: {}", requirements::cited(workspace)?);
+    println!("{tally} ({})", whole_seconds(started.elapsed()));
+    outcome
+}
+
+fn run_steps(workspace: &Workspace, steps: &[&Step], tally: &mut Tally) -> Result<()> {
+    for (index, step) in steps.iter().enumerate() {
+        let head = format!("[{}/{}] {}", index + 1, steps.len(), step.name);
+        println!("{head}: {}", step.about);
+        let started = Instant::now();
+        let outcome = (step.run)(workspace, tally);
+        let took = whole_seconds(started.elapsed());
+        match outcome {
+            Ok(()) => println!("{head} … {took}"),
+            Err(error) => {
+                println!("{head} failed after {took}");
+                println!("this step alone: cargo xtask test --only {}", step.name);
+                return Err(error).with_context(|| format!("step {}", step.name));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn whole_seconds(time: Duration) -> String {
+    format!("{} s", time.as_secs_f64().round())
+}
+
+fn tools(workspace: &Workspace, _: &mut Tally) -> Result<()> {
+    tools::install(workspace)
+}
+
+fn fmt(workspace: &Workspace, tally: &mut Tally) -> Result<()> {
+    run(workspace.cargo().args(["fmt", "--all", "--check"]), LIMIT, tally)
+}
+
+fn lints(workspace: &Workspace, tally: &mut Tally) -> Result<()> {
+    let scope = ["clippy", "--release", "--workspace", "--all-targets", "--locked"];
+    run(workspace.cargo().args(scope).args(["--", "-D", "warnings"]), LIMIT, tally)
+}
+
+fn tests(workspace: &Workspace, tally: &mut Tally) -> Result<()> {
+    let scope = ["test", "--release", "--workspace", "--locked", "--no-fail-fast"];
+    run(workspace.cargo().args(scope), LIMIT, tally)
+}
+
+fn web(workspace: &Workspace, tally: &mut Tally) -> Result<()> {
+    for script in [&["run", "check"][..], &["test"]] {
+        let mut npm = workspace.command("npm");
+        run(npm.args(script).current_dir(workspace.root.join("web")), LIMIT, tally)?;
+    }
+    Ok(())
+}
+
+fn requirements(workspace: &Workspace, _: &mut Tally) -> Result<()> {
+    requirements::report(workspace)
+}
