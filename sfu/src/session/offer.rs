@@ -1,0 +1,277 @@
+//! From an SDP offer to an answer and the facts a shard needs; runs on the control side.
+
+use std::time::{Duration, Instant};
+
+use str0m::change::SdpOffer;
+use str0m::config::{DtlsCert, DtlsVersion};
+use str0m::format::CodecSpec;
+use str0m::media::{MediaKind, Mid};
+use str0m::rtp::Extension;
+use str0m::{Candidate, IceCreds, Rtc};
+
+use super::keys::{self, KeySlot};
+use crate::io::Endpoint;
+use crate::limits::MEDIA_SECTIONS_MAX;
+use crate::ports::{Codec, Kind, Role};
+
+/// Why an offer got no answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum OfferError {
+    #[error("the SDP offer cannot be read: {0}")]
+    Sdp(String),
+    #[error("the offer has no audio or video section")]
+    NoMedia,
+    #[error("a publisher offers media to send, a viewer media to receive; this offer has none")]
+    WrongDirection,
+    #[error("the offer names no codec this relay forwards (Opus, VP8, VP9, H.264, AV1)")]
+    NoCommonCodec,
+    #[error("the offer has {0} media sections, at most {MEDIA_SECTIONS_MAX} are taken")]
+    TooManySections(usize),
+    #[error("every shard holds as many sessions as it may")]
+    Full,
+    #[error("the relay drains and takes no new sessions")]
+    Draining,
+}
+
+/// A codec as negotiated for one media section, with its payload types.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct NegotiatedCodec {
+    pub codec: Codec,
+    pub spec: CodecSpec,
+    pub payload_type: u8,
+    pub rtx_payload_type: Option<u8>,
+}
+
+/// One media section: what a shard must know about a track it receives or sends.
+#[derive(Debug, Clone)]
+pub struct TrackFacts {
+    pub mid: String,
+    pub kind: Kind,
+    pub codecs: Vec<NegotiatedCodec>,
+    /// Receiving: from `a=ssrc`, if there is one. Sending: ours.
+    pub ssrc: Option<u32>,
+    pub rtx_ssrc: Option<u32>,
+    pub twcc_id: Option<u8>,
+    pub mid_id: Option<u8>,
+}
+
+/// A session that is ready to move to its shard.
+pub struct Prepared {
+    pub rtc: Rtc,
+    pub keys: KeySlot,
+    pub ufrag: String,
+    pub answer: String,
+    pub tracks: Vec<TrackFacts>,
+}
+
+/// Answers `offer` for a session whose home is `shard`.
+///
+/// The shard's number leads the ICE username fragment, so that whichever shard receives a check
+/// knows whose it is (see [`home_shard`]).
+pub fn prepare(
+    offer: &str,
+    role: Role,
+    shard: u16,
+    endpoints: &[Endpoint],
+    certificate: &DtlsCert,
+    now: Instant,
+) -> Result<Prepared, OfferError> {
+    let offer = SdpOffer::from_sdp_string(offer).map_err(|e| OfferError::Sdp(e.to_string()))?;
+    let keys = KeySlot::default();
+    let credentials = credentials(shard);
+    let ufrag = credentials.ufrag.clone();
+    // str0m would build SR and RR that it can never send; an hour keeps its timers quiet.
+    let never = Duration::from_secs(3600);
+    let config = Rtc::builder()
+        .set_rtp_mode(true)
+        .set_ice_lite(true)
+        .set_dtls_version(DtlsVersion::Dtls12)
+        .set_crypto_provider(keys::provider())
+        .set_dtls_cert(certificate.clone())
+        .set_local_ice_credentials(credentials)
+        .set_rtcp_report_interval_audio(never)
+        .set_rtcp_report_interval_video(never)
+        .clear_codecs()
+        .enable_opus(true, false)
+        .enable_vp8(true)
+        .enable_h264(true)
+        .enable_vp9(true)
+        .enable_av1(true)
+        .clear_extension_map()
+        .set_extension(3, Extension::TransportSequenceNumber)
+        .set_extension(4, Extension::RtpMid);
+    let mut rtc = keys::with_slot(&keys, || config.build(now));
+    for endpoint in endpoints {
+        // An address ICE refuses (unspecified, say) is no candidate; the others still are.
+        if let Ok(candidate) = Candidate::host(endpoint.advertise, "udp") {
+            rtc.add_local_candidate(candidate);
+        }
+    }
+    let answer = rtc.sdp_api().accept_offer(offer).map_err(|e| OfferError::Sdp(e.to_string()))?;
+    let answer = one_media_stream(&answer.to_sdp_string());
+    let mids: Vec<&str> =
+        answer.lines().filter_map(|line| line.trim_end().strip_prefix("a=mid:")).collect();
+    if mids.len() > MEDIA_SECTIONS_MAX {
+        return Err(OfferError::TooManySections(mids.len()));
+    }
+    let tracks = tracks(&mut rtc, role, &mids)?;
+    Ok(Prepared { rtc, keys, ufrag, answer, tracks })
+}
+
+/// The shard that [`prepare`] wrote into an ICE username fragment.
+pub fn home_shard(ufrag: &str) -> Option<u16> {
+    u16::from_str_radix(ufrag.get(..SHARD_DIGITS)?, 16).ok()
+}
+
+const SHARD_DIGITS: usize = 2;
+
+/// RFC 8445 §5.3: at least 24 bits of randomness in the fragment, 128 in the password; 72 and 192
+/// here, from ice-chars only.
+fn credentials(shard: u16) -> IceCreds {
+    let random = |count: usize| -> String {
+        let mut bytes = vec![0u8; count];
+        aws_lc_rs::rand::fill(&mut bytes).expect("the system has randomness");
+        const ICE_CHARS: &[u8; 64] =
+            b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+        bytes.iter().map(|byte| char::from(ICE_CHARS[usize::from(byte & 63)])).collect()
+    };
+    IceCreds { ufrag: format!("{shard:02x}{}", random(12)), pass: random(32) }
+}
+
+fn tracks(rtc: &mut Rtc, role: Role, mids: &[&str]) -> Result<Vec<TrackFacts>, OfferError> {
+    let mut facts: Vec<TrackFacts> = Vec::new();
+    let mut media = 0;
+    for &name in mids {
+        let mid = Mid::from(name);
+        let Some(section) = rtc.media(mid) else { continue }; // The data channel's section.
+        media += 1;
+        let direction = section.direction();
+        let wanted = match role {
+            Role::Publisher => direction.is_receiving(),
+            Role::Subscriber => direction.is_sending(),
+        };
+        let kind = match section.kind() {
+            MediaKind::Audio => Kind::Audio,
+            MediaKind::Video => Kind::Video,
+        };
+        // One track of each kind; a second one is answered and ignored.
+        if !wanted || facts.iter().any(|track| track.kind == kind) {
+            continue;
+        }
+        let extension_id =
+            |extension| section.remote_extmap().id_of(extension).filter(|id| *id > 0);
+        let twcc_id = extension_id(Extension::TransportSequenceNumber);
+        let mid_id = extension_id(Extension::RtpMid);
+        let codecs = negotiated(rtc, section.remote_pts(), kind);
+        if codecs.is_empty() {
+            continue;
+        }
+        let mut direct = rtc.direct_api();
+        let (ssrc, rtx_ssrc) = match role {
+            Role::Publisher => match direct.stream_rx_by_mid(mid, None) {
+                Some(stream) => (Some(*stream.ssrc()), stream.rtx().map(|ssrc| *ssrc)),
+                None => (None, None),
+            },
+            Role::Subscriber => match direct.stream_tx_by_mid(mid, None) {
+                Some(stream) => (Some(*stream.ssrc()), stream.rtx().map(|ssrc| *ssrc)),
+                None => continue,
+            },
+        };
+        facts.push(TrackFacts { mid: name.into(), kind, codecs, ssrc, rtx_ssrc, twcc_id, mid_id });
+    }
+    match (facts.is_empty(), media) {
+        (false, _) => Ok(facts),
+        (true, 0) => Err(OfferError::NoMedia),
+        (true, _) => Err(why_no_track(rtc, role, mids)),
+    }
+}
+
+fn why_no_track(rtc: &Rtc, role: Role, mids: &[&str]) -> OfferError {
+    let any_wanted =
+        mids.iter().filter_map(|mid| rtc.media(Mid::from(*mid))).any(|section| match role {
+            Role::Publisher => section.direction().is_receiving(),
+            Role::Subscriber => section.direction().is_sending(),
+        });
+    if any_wanted { OfferError::NoCommonCodec } else { OfferError::WrongDirection }
+}
+
+fn negotiated(rtc: &Rtc, payload_types: &[str0m::media::Pt], kind: Kind) -> Vec<NegotiatedCodec> {
+    let known = rtc.codec_config().params().iter();
+    known
+        .filter(|params| payload_types.contains(&params.pt()))
+        .filter_map(|params| {
+            let codec = match params.spec().codec {
+                str0m::format::Codec::Opus => Codec::Opus,
+                str0m::format::Codec::Vp8 => Codec::Vp8,
+                str0m::format::Codec::Vp9 => Codec::Vp9,
+                str0m::format::Codec::H264 => Codec::H264,
+                str0m::format::Codec::Av1 => Codec::Av1,
+                _ => return None,
+            };
+            (codec.kind() == kind).then(|| NegotiatedCodec {
+                codec,
+                spec: params.spec(),
+                payload_type: *params.pt(),
+                rtx_payload_type: params.resend().map(|pt| *pt),
+            })
+        })
+        .collect()
+}
+
+/// Puts audio and video of an answer into one media stream.
+///
+/// str0m gives each section a stream id of its own, and browsers synchronise (RFC 3550 CNAME and
+/// MSID, RFC 8830) only what shares one.
+fn one_media_stream(answer: &str) -> String {
+    let mut out = String::with_capacity(answer.len());
+    let mut stream_id: Option<&str> = None;
+    for line in answer.split_inclusive('\n') {
+        let Some(at) = line.find("msid:") else {
+            out.push_str(line);
+            continue;
+        };
+        let (head, value) = line.split_at(at + "msid:".len());
+        let (own, rest) = value.split_at(value.find([' ', '\r', '\n']).unwrap_or(value.len()));
+        let shared = *stream_id.get_or_insert(own);
+        out.push_str(head);
+        out.push_str(if own == "-" { own } else { shared });
+        out.push_str(rest);
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_home_shard_is_read_back_from_the_fragment() {
+        for shard in [0, 1, 7, 63, 255] {
+            assert_eq!(home_shard(&credentials(shard).ufrag), Some(shard));
+        }
+        for garbage in ["", "0", "zz12", "é1"] {
+            assert_eq!(home_shard(garbage), None, "{garbage:?}");
+        }
+    }
+
+    #[test]
+    fn audio_and_video_share_one_media_stream() {
+        let answer =
+            "a=mid:0\r\na=msid:aaa t0\r\na=ssrc:1 msid:aaa t0\r\na=mid:1\r\na=msid:bbb t1\r\n";
+        let want =
+            "a=mid:0\r\na=msid:aaa t0\r\na=ssrc:1 msid:aaa t0\r\na=mid:1\r\na=msid:aaa t1\r\n";
+        assert_eq!(one_media_stream(answer), want);
+    }
+
+    #[test]
+    fn an_unreadable_offer_is_refused_with_the_reason() {
+        let certificate = keys::generate_certificate().expect("randomness");
+        let refused = |sdp: &str| {
+            prepare(sdp, Role::Publisher, 0, &[], &certificate, Instant::now())
+                .map(|_| ())
+                .unwrap_err()
+        };
+        assert!(matches!(refused("not SDP at all"), OfferError::Sdp(_)));
+        assert!(matches!(refused(""), OfferError::Sdp(_)));
+    }
+}

@@ -1,0 +1,160 @@
+//! One core's loop: takes what arrived, lets time pass, sends what became ready. Owns everything it
+//! touches; what it shares are queues of values.
+
+#[doc(hidden)]
+pub mod bench;
+mod core;
+mod counters;
+mod egress;
+mod feedback;
+mod ingress;
+mod lane;
+mod stream;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, TrySendError};
+use crossbeam_queue::ArrayQueue;
+
+pub use self::core::{Command, Core};
+pub use counters::{ShardCounters, ShardSnapshot, StreamSnapshot};
+pub use lane::{Lane, Lanes};
+
+use self::feedback::Chores;
+use crate::io::Link;
+use crate::limits::{COMMANDS_MAX, GATE_COMMANDS_PER_TURN_MAX};
+use crate::ports::Event;
+use crate::ports::gate::GateReceiver;
+
+/// A shard's ends of the queues to control.
+pub struct Ports {
+    pub commands: Receiver<Command>,
+    pub gates: GateReceiver,
+    pub events: Sender<Event>,
+    /// One place, newest wins.
+    pub snapshots: Arc<ArrayQueue<ShardSnapshot>>,
+    /// Set when the process ends without a drain.
+    pub stop: Arc<AtomicBool>,
+}
+
+/// Everything a shard's thread runs with.
+pub struct Shard<L: Link> {
+    core: Core,
+    link: L,
+    ports: Ports,
+    /// How long a packet may wait for others of its frame.
+    gather: Duration,
+    chores: Chores,
+    snapshot_at: Instant,
+    longest_tick: Duration,
+}
+
+const SNAPSHOT_INTERVAL: Duration = Duration::from_secs(1);
+
+impl<L: Link> Shard<L> {
+    pub fn new(core: Core, link: L, ports: Ports, gather: Duration) -> Shard<L> {
+        let now = core.now;
+        let chores = Chores::new(now);
+        Shard { core, link, ports, gather, chores, snapshot_at: now, longest_tick: Duration::ZERO }
+    }
+
+    /// Runs until drained or stopped.
+    ///
+    /// # Errors
+    /// The link's, when the sockets themselves fail.
+    pub fn run(mut self) -> std::io::Result<()> {
+        loop {
+            let deadline = self.turn();
+            if self.core.draining && self.core.session_count() == 0
+                || self.ports.stop.load(Ordering::Relaxed)
+            {
+                self.tell_control();
+                self.link.flush();
+                self.publish_snapshot();
+                return Ok(());
+            }
+            let core = &mut self.core;
+            let mut woke_at = None;
+            self.link.receive(deadline, &mut |train| {
+                if woke_at.is_none() {
+                    core.now = Instant::now();
+                    woke_at = Some(core.now);
+                }
+                core.handle_train(&train);
+            })?;
+            // Between the wait and here only datagrams were handled.
+            self.core.now = woke_at.unwrap_or_else(Instant::now);
+        }
+    }
+
+    /// Everything but the wait. Returns until when to wait.
+    fn turn(&mut self) -> Option<Instant> {
+        let started = self.core.now;
+        for _ in 0..COMMANDS_MAX {
+            let Ok(command) = self.ports.commands.try_recv() else { break };
+            self.core.handle_command(command);
+        }
+        for _ in 0..GATE_COMMANDS_PER_TURN_MAX {
+            let Some(command) = self.ports.gates.pop() else { break };
+            self.core.handle_gate(command);
+        }
+        self.core.handle_lanes();
+        self.core.now = Instant::now();
+        let timers = self.core.handle_timers();
+        let chores = self.chores.run(&mut self.core);
+        let mut gathered = self.core.fan_out_due(self.gather);
+        if gathered.is_some_and(|due| due <= self.core.now) {
+            self.core.fan_out(&mut self.link);
+            gathered = None;
+        }
+        self.core.retransmit(&mut self.link);
+        self.core.post(&mut self.link);
+        self.link.flush();
+        self.core.flush_lanes();
+        self.tell_control();
+        let now = Instant::now();
+        if now >= self.snapshot_at {
+            self.snapshot_at = now + SNAPSHOT_INTERVAL;
+            self.publish_snapshot();
+        }
+        self.count_tick(now.duration_since(started));
+        [timers, chores, gathered, self.snapshot_due()].into_iter().flatten().min()
+    }
+
+    /// An idle shard has nothing new to show and sleeps on.
+    fn snapshot_due(&self) -> Option<Instant> {
+        (self.core.session_count() > 0).then_some(self.snapshot_at)
+    }
+
+    fn count_tick(&mut self, busy: Duration) {
+        let counters = &mut self.core.counters;
+        counters.ticks += 1;
+        counters.tick_busy_nanoseconds += u64::try_from(busy.as_nanos()).unwrap_or(u64::MAX);
+        counters.ticks_over_1ms += u64::from(busy > Duration::from_millis(1));
+        counters.ticks_over_10ms += u64::from(busy > Duration::from_millis(10));
+        self.longest_tick = self.longest_tick.max(busy);
+    }
+
+    fn tell_control(&mut self) {
+        while let Some(event) = self.core.next_event() {
+            match self.ports.events.try_send(event) {
+                Ok(()) => {}
+                Err(TrySendError::Full(event)) => {
+                    self.core.hold_event(event);
+                    break;
+                }
+                Err(TrySendError::Disconnected(_)) => {}
+            }
+        }
+    }
+
+    fn publish_snapshot(&mut self) {
+        let mut snapshot = self.core.snapshot();
+        snapshot.link = self.link.counters().clone();
+        let longest = std::mem::take(&mut self.longest_tick);
+        snapshot.longest_tick_nanoseconds = u64::try_from(longest.as_nanos()).unwrap_or(u64::MAX);
+        self.ports.snapshots.force_push(snapshot);
+    }
+}
