@@ -25,7 +25,7 @@ pub fn collect(workspace: &Workspace) -> Result<BTreeMap<Number, BTreeSet<PathBu
 /// How the tests of a file are told from its other code.
 #[derive(Debug, Clone, Copy)]
 enum Language {
-    /// From the first `#[cfg(test)]` on.
+    /// From the first `#[cfg(test)]` on; without one the whole file, if it holds a test.
     RustModule,
     /// The whole file is tests.
     TestFile,
@@ -37,8 +37,6 @@ impl Language {
         let within = |name: &str| file.iter().any(|part| part == name);
         let name = file.file_name()?.to_str()?;
         match extension {
-            // This crate's own tests cite requirements only as examples.
-            "rs" if within("xtask") => None,
             "rs" if within("tests") || within("loom") || within("fuzz") => Some(Language::TestFile),
             "rs" => Some(Language::RustModule),
             "js" | "mjs" | "ts" if within("e2e") || within("test") || name.contains(".test.") => {
@@ -50,11 +48,17 @@ impl Language {
 }
 
 fn cited(text: &str, language: Language) -> BTreeSet<Number> {
-    let mut lines = text.lines();
-    if matches!(language, Language::RustModule) {
-        lines.by_ref().find(|line| line.trim_start().starts_with("#[cfg(test)]"));
-    }
-    let comments = lines.filter_map(|line| line.trim_start().strip_prefix("//"));
+    let is = |attribute: &'static str| move |line: &str| line.trim_start().starts_with(attribute);
+    let skipped = match language {
+        Language::TestFile => 0,
+        Language::RustModule => match text.lines().position(is("#[cfg(test)]")) {
+            Some(line) => line,
+            None if text.lines().any(is("#[test]")) => 0,
+            None => return BTreeSet::new(),
+        },
+    };
+    let comments =
+        text.lines().skip(skipped).filter_map(|line| line.trim_start().strip_prefix("//"));
     comments.flat_map(numbers).collect()
 }
 
@@ -77,6 +81,7 @@ mod tests {
     fn comments_of_tests_cite() {
         check(Language::TestFile, "// R34\n    /// R7 and R106: both.\n", &[7, 34, 106]);
         check(Language::RustModule, "/// R1\n#[cfg(test)]\nmod tests {\n /// R2\n", &[2]);
+        check(Language::RustModule, "/// R3\n#[test]\nfn in_a_file_of_tests() {}\n", &[3]);
     }
 
     #[test]
@@ -91,7 +96,7 @@ mod tests {
         for name in ["sfu/src/lib.rs", "sfu/tests/no_alloc.rs", "web/e2e/watch.mjs"] {
             assert!(is_read(name), "{name}");
         }
-        for name in ["web/src/js/page.mjs", "docs/requirements.md", "xtask/src/steps.rs"] {
+        for name in ["web/pages/watch.js", "docs/requirements.md", ".ci/run"] {
             assert!(!is_read(name), "{name}");
         }
     }
