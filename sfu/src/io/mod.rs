@@ -14,6 +14,7 @@ mod counters;
 mod deadline;
 mod endpoint;
 mod epoll;
+mod host;
 mod inbox;
 mod kind;
 mod message;
@@ -31,6 +32,7 @@ pub use endpoint::{
     host_addresses,
 };
 pub use epoll::EpollLink;
+pub use host::{monotonic_nanos, pin_to_core};
 pub use kind::{LinkKind, UnknownLink};
 pub use uring::{LinkUnavailable, UringLink, available};
 pub use waker::Waker;

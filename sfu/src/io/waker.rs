@@ -21,7 +21,7 @@ struct Inner {
 impl Waker {
     /// # Errors
     /// The process or the system is out of file descriptors.
-    pub(super) fn new() -> io::Result<Waker> {
+    pub(crate) fn new() -> io::Result<Waker> {
         // SAFETY: takes two integers, no memory.
         let fd = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) };
         if fd < 0 {

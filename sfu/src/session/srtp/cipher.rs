@@ -216,9 +216,8 @@ fn verify(expected: &[u8], tag: &[u8]) -> Result<(), SrtpError> {
 #[inline]
 pub(super) fn apply_keystream(key: &Aes128, iv: [u8; 16], input: &[u8], output: &mut [u8]) {
     // The cipher is borrowed: its key schedule is made once, when the context is.
-    ctr::Ctr128BE::<&Aes128>::inner_iv_init(key, &iv.into())
-        .apply_keystream_b2b(input, output)
-        .expect("lengths agree");
+    let core = ctr::CtrCore::<&Aes128, ctr::flavors::Ctr128BE>::inner_iv_init(key, &iv.into());
+    ctr::Ctr128BE::from_core(core).apply_keystream_b2b(input, output).expect("lengths agree");
 }
 
 /// RFC 3711 §4.2: header, ciphertext, rollover counter; the leftmost 80 bits.
