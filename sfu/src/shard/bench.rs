@@ -99,7 +99,7 @@ pub struct ForwardBench {
     publisher: SealContext,
     /// The publisher's half for what it is sent.
     pub publisher_open: OpenContext,
-    template: HeaderTemplate,
+    clock: MonotonicClock,
     twcc: u16,
     stream: StreamKey,
     publisher_path: Path,
@@ -134,7 +134,7 @@ impl ForwardBench {
             subscribers: Vec::new(),
             publisher,
             publisher_open,
-            template: HeaderTemplate::new(PUBLISHER_SSRC, PAYLOAD_TYPE, Some(TWCC_ID), None),
+            clock,
             twcc: 0,
             stream,
             publisher_path,
@@ -176,6 +176,18 @@ impl ForwardBench {
         });
     }
 
+    /// Opens a subscriber's gate for a while.
+    pub fn set_gate_until(&mut self, subscriber: usize, span: Duration) {
+        let slot = self.subscribers[subscriber].slot;
+        self.core.handle_gate(GateCmd {
+            op: GateOp::Open,
+            slot: slot.index,
+            generation: slot.generation,
+            valid_until: self.clock.nanos(self.core.now + span),
+            ..GateCmd::default()
+        });
+    }
+
     /// A packet as the publisher would put it on the wire, sealed.
     pub fn publisher_packet(
         &mut self,
@@ -184,11 +196,23 @@ impl ForwardBench {
         marker: bool,
         payload: &[u8],
     ) -> Vec<u8> {
+        self.publisher_packet_of(PUBLISHER_SSRC, index, timestamp, marker, payload)
+    }
+
+    /// The same on another SSRC.
+    pub fn publisher_packet_of(
+        &mut self,
+        ssrc: u32,
+        index: u64,
+        timestamp: u32,
+        marker: bool,
+        payload: &[u8],
+    ) -> Vec<u8> {
+        let template = HeaderTemplate::new(ssrc, PAYLOAD_TYPE, Some(TWCC_ID), None);
         let mut out = vec![0; payload.len() + 64];
-        let header =
-            self.template.write(&mut out, marker, false, index as u16, timestamp, self.twcc);
+        let header = template.write(&mut out, marker, false, index as u16, timestamp, self.twcc);
         self.twcc = self.twcc.wrapping_add(1);
-        let len = self.publisher.seal_rtp(&mut out, header, payload, PUBLISHER_SSRC, index);
+        let len = self.publisher.seal_rtp(&mut out, header, payload, ssrc, index);
         out.truncate(len);
         out
     }
