@@ -2,8 +2,9 @@
 //
 //   node test/fake-server.mjs [--port 8099] [--host 127.0.0.1] [--streams 3] [--tokens]
 //   node test/fake-server.mjs --upstream http://127.0.0.1:8080     pages from the disk, all else real
+//   node test/fake-server.mjs --media http://127.0.0.1:8080        as the first, but WHIP and WHEP real
 //
-// WHIP and WHEP answer 503 here: a picture comes only from a real relay.
+// WHIP and WHEP answer 503 by themselves: a picture comes only from a real relay.
 
 import { createServer, request as forward } from "node:http";
 import { readFile } from "node:fs/promises";
@@ -21,10 +22,10 @@ export const STREAMS = [
 ].map((stream) => ({ ...stream, whep: `/whep/${stream.id}` }));
 
 /**
- * @param {{ streams?: typeof STREAMS, tokens?: boolean, upstream?: string | null, host?: string, port?: number }} [options]
+ * @param {{ streams?: typeof STREAMS, tokens?: boolean, upstream?: string | null, media?: string | null, host?: string, port?: number }} [options]
  * @returns {Promise<{ base: string, close: () => void, requests: string[], streams: typeof STREAMS }>}
  */
-export async function startFakeServer({ streams = STREAMS, tokens = false, upstream = null, host = "127.0.0.1", port = 0 } = {}) {
+export async function startFakeServer({ streams = STREAMS, tokens = false, upstream = null, media = null, host = "127.0.0.1", port = 0 } = {}) {
   const startedMs = Date.now();
   /** @type {string[]} */
   const requests = [];
@@ -44,12 +45,13 @@ export async function startFakeServer({ streams = STREAMS, tokens = false, upstr
         response.writeHead(200, { "content-type": TYPES[ending], "cache-control": "no-store" });
         return response.end(bytes);
       } catch {
-        if (!upstream) return json(404, { error: "no such file" });
+        if (!upstream && !media) return json(404, { error: "no such file" });
       }
     }
-    if (upstream) {
+    const real = upstream ?? (/^\/(api|$)/.test(url.pathname) ? null : media);
+    if (real) {
       const { method, headers } = request;
-      const up = forward(new URL(request.url ?? "/", upstream), { method, headers }, (answer) => {
+      const up = forward(new URL(request.url ?? "/", real), { method, headers }, (answer) => {
         response.writeHead(answer.statusCode ?? 502, answer.headers);
         answer.pipe(response);
       });
@@ -101,6 +103,7 @@ if (import.meta.url === pathToFileURL(process.argv[1] ?? "").href) {
       streams: { type: "string", default: String(STREAMS.length) },
       tokens: { type: "boolean", default: false },
       upstream: { type: "string" },
+      media: { type: "string" },
     },
   });
   const { base } = await startFakeServer({
@@ -109,6 +112,7 @@ if (import.meta.url === pathToFileURL(process.argv[1] ?? "").href) {
     tokens: values.tokens,
     streams: STREAMS.slice(0, Number(values.streams)),
     upstream: values.upstream ?? null,
+    media: values.media ?? null,
   });
   console.log(base);
 }
