@@ -1,0 +1,360 @@
+//! The command line: which command, with which flags; nothing is interpreted here.
+
+use std::path::PathBuf;
+
+use clap::{Arg, ArgAction, ArgMatches, Command, parser::ValueSource, value_parser};
+
+use crate::{
+    admission::Role,
+    config::{
+        Flags,
+        keys::{self, Key, Kind},
+    },
+};
+
+/// What the person asked for.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Run a node.
+    Dev(ConfigArgs),
+    /// Show the effective configuration.
+    ConfigPrint(ConfigArgs),
+    /// Check a file, or what would be used.
+    ConfigCheck(ConfigArgs),
+    /// Sign an access token.
+    Grant(GrantArgs),
+    /// Take a token or a viewer back.
+    Revoke(RevokeArgs),
+    /// What this binary is.
+    Version {
+        /// All that is known about it.
+        long: bool,
+    },
+}
+
+/// Flags of the configuration.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct ConfigArgs {
+    /// `--config FILE`.
+    pub file: Option<PathBuf>,
+    /// Key name to values.
+    pub flags: Flags,
+}
+
+/// `grant`.
+#[derive(Debug, PartialEq, Eq)]
+pub struct GrantArgs {
+    /// The stream's name.
+    pub stream: String,
+    /// What the token allows.
+    pub role: Role,
+    /// As written, such as `10m`.
+    pub ttl: String,
+    /// Account of the viewer, 64 hex digits.
+    pub viewer: Option<String>,
+    /// For the home.
+    pub config: ConfigArgs,
+}
+
+/// `revoke`.
+#[derive(Debug, PartialEq, Eq)]
+pub struct RevokeArgs {
+    /// What is taken back.
+    pub target: RevokeTarget,
+    /// Print the signed revocation and send nothing.
+    pub print: bool,
+    /// Address of the node; the one that runs on the home if it is not given.
+    pub url: Option<String>,
+    /// For the home.
+    pub config: ConfigArgs,
+}
+
+/// What `revoke` takes back.
+#[derive(Debug, PartialEq, Eq)]
+pub enum RevokeTarget {
+    /// The bearer text.
+    Token(String),
+    /// Each token of a viewer on a stream.
+    Viewer {
+        /// The stream's name.
+        stream: String,
+        /// 64 hex digits; `None` = the tokens that name no viewer.
+        viewer: Option<String>,
+    },
+}
+
+fn config_args(keys: impl IntoIterator<Item = &'static Key>) -> Vec<Arg> {
+    let file = Arg::new("config")
+        .long("config")
+        .value_name("FILE")
+        .value_parser(value_parser!(PathBuf))
+        .help("Configuration file [default: sutantra.toml in the home] [env: SUTANTRA_CONFIG]");
+    let flags = keys.into_iter().map(|key| {
+        let arg = Arg::new(key.name)
+            .long(key.name)
+            .visible_aliases(key.aliases.iter().copied())
+            .value_name(key.value_name)
+            .help(format!("{} [env: {}]", key.help, Key::env_name(key.name)));
+        match key.kind {
+            Kind::Text | Kind::Integer => arg,
+            Kind::List => arg.action(ArgAction::Append),
+            Kind::Switch => arg.num_args(0..=1).require_equals(true).default_missing_value("true"),
+        }
+    });
+    std::iter::once(file).chain(flags).collect()
+}
+
+/// The grammar.
+pub fn command() -> Command {
+    let text = |name: &'static str| Arg::new(name).long(name);
+    let home = || config_args([&keys::HOME]);
+    Command::new("sutantra-node")
+        .about("A WebRTC media relay: publish by WHIP, watch by WHEP. Without a command: dev.")
+        .version(env!("CARGO_PKG_VERSION"))
+        .args_conflicts_with_subcommands(true)
+        .args(config_args(keys::ALL.iter().copied()))
+        .subcommand(
+            Command::new("dev")
+                .about("Runs a node on this machine")
+                .args(config_args(keys::ALL.iter().copied())),
+        )
+        .subcommand(
+            Command::new("config")
+                .about("Shows or checks the configuration")
+                .subcommand_required(true)
+                .subcommand(
+                    Command::new("print")
+                        .about("Prints the effective configuration and where each value comes from")
+                        .args(config_args(keys::ALL.iter().copied())),
+                )
+                .subcommand(
+                    Command::new("check")
+                        .about("Says what is wrong with a configuration file")
+                        .arg(
+                            Arg::new("FILE")
+                                .value_parser(value_parser!(PathBuf))
+                                .conflicts_with("config")
+                                .help("[default: the file that `dev` would read]"),
+                        )
+                        .args(config_args(keys::ALL.iter().copied())),
+                ),
+        )
+        .subcommand(
+            Command::new("grant")
+                .about("Prints an access token, signed by this node's issuer key")
+                .arg(text("stream").value_name("NAME").required(true).help("The stream's name"))
+                .arg(
+                    text("role")
+                        .value_name("ROLE")
+                        .required(true)
+                        .value_parser([Role::Publish.name(), Role::Subscribe.name()])
+                        .help("What the token allows"),
+                )
+                .arg(
+                    text("ttl")
+                        .value_name("TIME")
+                        .default_value("10m")
+                        .help("How long it is valid: a number and s, m, h or d"),
+                )
+                .arg(
+                    text("viewer")
+                        .value_name("HEX")
+                        .help("Account of the viewer, 64 hex digits [default: whoever bears it]"),
+                )
+                .args(home()),
+        )
+        .subcommand(
+            Command::new("revoke")
+                .about("Takes access back, at once and for later runs")
+                .arg(text("token").value_name("TOKEN").help("The token, as `grant` printed it"))
+                .arg(
+                    text("stream")
+                        .value_name("NAME")
+                        .conflicts_with("token")
+                        .required_unless_present("token")
+                        .help("Every token for this stream that names no viewer, or --viewer's"),
+                )
+                .arg(
+                    text("viewer")
+                        .value_name("HEX")
+                        .requires("stream")
+                        .conflicts_with("token")
+                        .help("Account of the viewer, 64 hex digits"),
+                )
+                .arg(
+                    Arg::new("print")
+                        .long("print")
+                        .action(ArgAction::SetTrue)
+                        .help("Print the signed revocation and send nothing"),
+                )
+                .arg(
+                    text("http")
+                        .value_name("URL")
+                        .help("Node to tell [default: the one that runs on the home]"),
+                )
+                .args(home()),
+        )
+        .subcommand(Command::new("version").about("Says what this binary is").arg(
+            Arg::new("long").long("long").action(ArgAction::SetTrue).help("All that is known"),
+        ))
+}
+
+/// Reads the arguments (the program's name first).
+pub fn parse<I, T>(args: I) -> Result<Action, clap::Error>
+where
+    I: IntoIterator<Item = T>,
+    T: Into<std::ffi::OsString> + Clone,
+{
+    let matches = command().try_get_matches_from(args)?;
+    Ok(match matches.subcommand() {
+        None => Action::Dev(flags(&matches)),
+        Some(("dev", matches)) => Action::Dev(flags(matches)),
+        Some(("config", matches)) => match matches.subcommand() {
+            Some(("print", matches)) => Action::ConfigPrint(flags(matches)),
+            Some((_, matches)) => {
+                let mut args = flags(matches);
+                args.file = matches.get_one::<PathBuf>("FILE").cloned().or(args.file);
+                Action::ConfigCheck(args)
+            }
+            None => unreachable!("clap requires a subcommand"),
+        },
+        Some(("grant", matches)) => Action::Grant(GrantArgs {
+            stream: required(matches, "stream"),
+            role: match required(matches, "role").as_str() {
+                "publish" => Role::Publish,
+                _ => Role::Subscribe,
+            },
+            ttl: required(matches, "ttl"),
+            viewer: optional(matches, "viewer"),
+            config: flags(matches),
+        }),
+        Some(("revoke", matches)) => Action::Revoke(RevokeArgs {
+            target: match optional(matches, "token") {
+                Some(token) => RevokeTarget::Token(token),
+                None => RevokeTarget::Viewer {
+                    stream: required(matches, "stream"),
+                    viewer: optional(matches, "viewer"),
+                },
+            },
+            print: matches.get_flag("print"),
+            url: optional(matches, "http"),
+            config: home_flags(matches),
+        }),
+        Some(("version", matches)) => Action::Version { long: matches.get_flag("long") },
+        Some((other, _)) => unreachable!("clap knows no command {other}"),
+    })
+}
+
+fn optional(matches: &ArgMatches, name: &str) -> Option<String> {
+    matches.get_one::<String>(name).cloned()
+}
+
+fn required(matches: &ArgMatches, name: &str) -> String {
+    optional(matches, name).expect("clap requires it or has a default")
+}
+
+/// What was said on the command line; a command knows some of the keys only.
+fn flags(matches: &ArgMatches) -> ConfigArgs {
+    let said = |key: &Key| {
+        // `Err`: this command has no such flag.
+        let values = matches.try_get_many::<String>(key.name).ok()??;
+        (matches.value_source(key.name) == Some(ValueSource::CommandLine))
+            .then(|| values.cloned().collect::<Vec<_>>())
+    };
+    let flags =
+        keys::ALL.iter().filter_map(|key| said(key).map(|values| (key.name, values))).collect();
+    let file = matches.try_get_one::<PathBuf>("config").ok().flatten().cloned();
+    ConfigArgs { file, flags }
+}
+
+/// As [`flags`] for a command whose `--http` is another node's address.
+fn home_flags(matches: &ArgMatches) -> ConfigArgs {
+    let mut args = flags(matches);
+    args.flags.retain(|name, _| *name == keys::HOME.name);
+    args
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse_words(words: &str) -> Result<Action, clap::error::ErrorKind> {
+        parse(std::iter::once("sutantra-node").chain(words.split_whitespace()))
+            .map_err(|error| error.kind())
+    }
+
+    fn dev(words: &str) -> Action {
+        let mut flags = Flags::new();
+        for (name, value) in words.split_whitespace().filter_map(|word| word.split_once('=')) {
+            let key = keys::find(name).expect("a known key");
+            flags.entry(key.name).or_default().push(value.to_owned());
+        }
+        Action::Dev(ConfigArgs { file: None, flags })
+    }
+
+    #[test]
+    fn the_grammar_is_consistent() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn no_command_means_dev() {
+        assert_eq!(parse_words(""), Ok(dev("")));
+        assert_eq!(parse_words("dev"), Ok(dev("")));
+        let words =
+            "--udp-port 9 --pin --media-ip ::1 --media-ip 192.0.2.1 --data-dir /srv --open=false";
+        let expected = "udp-port=9 pin=true media-ip=::1 media-ip=192.0.2.1 home=/srv open=false";
+        assert_eq!(parse_words(words), Ok(dev(expected)));
+        assert_eq!(parse_words(&format!("dev {words}")), Ok(dev(expected)));
+        // A switch takes no loose word: `--open dev` must not read `dev` as its value.
+        assert!(parse_words("--open yes").is_err());
+        assert!(parse_words("--udp-prt 9").is_err());
+    }
+
+    #[test]
+    fn every_key_is_a_flag() {
+        for key in keys::ALL {
+            let word = match key.kind {
+                Kind::Switch => format!("--{}", key.name),
+                Kind::Text | Kind::Integer | Kind::List => format!("--{} 1", key.name),
+            };
+            let Ok(Action::Dev(args)) = parse_words(&word) else { panic!("{word} is refused") };
+            assert!(args.flags.contains_key(key.name), "{word}");
+        }
+    }
+
+    #[test]
+    fn grant_and_revoke_ask_for_what_they_need() {
+        let home = |dir: &str| ConfigArgs {
+            file: None,
+            flags: Flags::from([("home", vec![dir.to_owned()])]),
+        };
+        assert_eq!(
+            parse_words("grant --stream demo --role publish --home /srv"),
+            Ok(Action::Grant(GrantArgs {
+                stream: "demo".to_owned(),
+                role: Role::Publish,
+                ttl: "10m".to_owned(),
+                viewer: None,
+                config: home("/srv"),
+            }))
+        );
+        assert!(parse_words("grant --stream demo").is_err());
+        assert!(parse_words("grant --stream demo --role watch").is_err());
+        assert_eq!(
+            parse_words("revoke --stream demo --viewer ab --http http://[::1]:80 --home /srv"),
+            Ok(Action::Revoke(RevokeArgs {
+                target: RevokeTarget::Viewer {
+                    stream: "demo".to_owned(),
+                    viewer: Some("ab".to_owned())
+                },
+                print: false,
+                url: Some("http://[::1]:80".to_owned()),
+                config: home("/srv"),
+            }))
+        );
+        assert!(parse_words("revoke").is_err());
+        assert!(parse_words("revoke --viewer ab").is_err());
+        assert!(parse_words("revoke --token t --stream demo").is_err());
+    }
+}

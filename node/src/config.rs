@@ -1,0 +1,591 @@
+//! Configuration: flags, environment and file become one validated [`Config`], once, at start.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+pub mod file;
+pub mod home;
+pub mod keys;
+
+use keys::{Key, Kind};
+
+/// More threads than any machine this runs on has cores.
+pub const SHARDS_MAX: usize = 256;
+/// Longest time that a shard may gather, microseconds: beyond it people see the delay.
+pub const GATHER_US_MAX: u64 = 1000;
+/// Host candidates of an answer; each costs every viewer a connectivity check.
+pub const MEDIA_IPS_MAX: usize = 16;
+/// Name of the configuration file in the home.
+pub const FILE_NAME: &str = "sutantra.toml";
+
+/// What the node does, valid by construction and passed down by value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// Keys, certificates, revocations.
+    pub home: PathBuf,
+    /// Nobody chose the home: it may be moved if it cannot be written.
+    pub home_is_default: bool,
+    /// Where HTTP listens.
+    pub http: SocketAddr,
+    /// The one UDP port of media; 0 = a free one.
+    pub udp_port: u16,
+    /// Addresses told to peers; empty = those of the host's interfaces.
+    pub media_ips: Vec<IpAddr>,
+    /// 1 to [`SHARDS_MAX`].
+    pub shards: usize,
+    /// Pin each shard to a core.
+    pub pin: bool,
+    /// How datagrams pass the kernel.
+    pub link: Link,
+    /// Play the demo stream.
+    pub demo: bool,
+    /// No token is needed.
+    pub open: bool,
+    /// Plain HTTP or HTTPS.
+    pub tls: TlsChoice,
+    /// 0 to [`GATHER_US_MAX`] microseconds.
+    pub gather: Duration,
+    /// Socket of a foreign decision source.
+    pub decisions: Option<PathBuf>,
+    /// Form of log lines.
+    pub log_format: LogFormat,
+}
+
+/// Which link the shards use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Link {
+    /// io_uring where the kernel allows it, else epoll.
+    Auto,
+    /// io_uring or refuse to start.
+    IoUring,
+    /// epoll.
+    Epoll,
+}
+
+/// How HTTP is protected.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TlsChoice {
+    /// Plain HTTP.
+    Plain,
+    /// HTTPS with the operator's certificate.
+    Files {
+        /// PEM chain.
+        cert: PathBuf,
+        /// PEM key.
+        key: PathBuf,
+    },
+    /// HTTPS with a certificate of the node's own authority.
+    Lan,
+}
+
+/// Form of log lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One object a line.
+    Json,
+}
+
+/// Where a value comes from, weakest last.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// Command line.
+    Flag(&'static str),
+    /// Environment.
+    Env(String),
+    /// Configuration file and line.
+    File(PathBuf, usize),
+    /// Nobody said anything.
+    Default,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Flag(name) => write!(f, "--{name}"),
+            Self::Env(name) => write!(f, "{name}"),
+            Self::File(path, line) => write!(f, "{}:{line}", path.display()),
+            Self::Default => write!(f, "default"),
+        }
+    }
+}
+
+/// What is wrong with the configuration; each sentence says where.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// The file is there or was named, and cannot be read.
+    #[error("{}: {reason}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        reason: String,
+    },
+    /// Not TOML.
+    #[error("{}:{line}: {message}", path.display())]
+    Syntax {
+        /// The file.
+        path: PathBuf,
+        /// Counted from 1.
+        line: usize,
+        /// What the parser says.
+        message: String,
+    },
+    /// A key that nobody reads would be a setting that silently does nothing.
+    #[error("{}:{line}: unknown key `{name}`; {}", path.display(), meant(*suggestion))]
+    UnknownKey {
+        /// The file.
+        path: PathBuf,
+        /// Counted from 1.
+        line: usize,
+        /// As written.
+        name: String,
+        /// A known key that is spelled much like it.
+        suggestion: Option<&'static str>,
+    },
+    /// A known key with a value of another type.
+    #[error("{}:{line}: `{name}` must be {need}, not {got}", path.display())]
+    WrongType {
+        /// The file.
+        path: PathBuf,
+        /// Counted from 1.
+        line: usize,
+        /// The key.
+        name: &'static str,
+        /// Type needed.
+        need: &'static str,
+        /// Type given.
+        got: &'static str,
+    },
+    /// A value that cannot be.
+    #[error("{origin}: `{name}` cannot be `{value}`: {reason}")]
+    Invalid {
+        /// Who said it.
+        origin: Origin,
+        /// The key.
+        name: &'static str,
+        /// As given.
+        value: String,
+        /// What would be right.
+        reason: String,
+    },
+    /// Two settings, each right alone.
+    #[error("{0}")]
+    Conflict(String),
+}
+
+fn meant(suggestion: Option<&str>) -> String {
+    match suggestion {
+        Some(name) => format!("did you mean `{name}`?"),
+        None => "`sutantra-node config print` lists them all".to_owned(),
+    }
+}
+
+impl ConfigError {
+    fn line(&self) -> usize {
+        match self {
+            Self::Syntax { line, .. }
+            | Self::UnknownKey { line, .. }
+            | Self::WrongType { line, .. } => *line,
+            Self::Unreadable { .. } | Self::Invalid { .. } | Self::Conflict(_) => 0,
+        }
+    }
+}
+
+/// Flags as given: key name to values.
+pub type Flags = BTreeMap<&'static str, Vec<String>>;
+
+/// What surrounds the process; an argument, so that tests have a world of their own.
+pub struct Surroundings<'a> {
+    /// An environment variable.
+    pub env: &'a dyn Fn(&str) -> Option<String>,
+    /// Text of a file: `Ok(None)` if there is none.
+    pub read_file: &'a dyn Fn(&Path) -> std::io::Result<Option<String>>,
+    /// Processor cores.
+    pub cores: usize,
+}
+
+/// The configuration and where each value comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resolved {
+    /// To run with.
+    pub config: Config,
+    /// (key, value as TOML or `None` where unset, origin), in the order of [`keys::ALL`].
+    pub rows: Vec<(&'static Key, Option<String>, Origin)>,
+    /// The file that was read.
+    pub file: Option<PathBuf>,
+}
+
+/// Flag before environment before file before default; all errors, not only the first.
+pub fn resolve(
+    flags: &Flags,
+    config_file: Option<&Path>,
+    around: &Surroundings,
+) -> Result<Resolved, Vec<ConfigError>> {
+    let mut layers = Layers::new(flags, around.env);
+    // The home decides where the file lies, so it is known before the file is read.
+    let home_before_file = layers.home(around.env)?;
+    let (path, must_exist) = match config_file {
+        Some(path) => (path.to_owned(), true),
+        None => match (around.env)("SUTANTRA_CONFIG") {
+            Some(path) => (PathBuf::from(path), true),
+            None => (home_before_file.join(FILE_NAME), false),
+        },
+    };
+    let unreadable =
+        |reason| vec![ConfigError::Unreadable { path: path.clone(), reason: format!("{reason}") }];
+    let file = match (around.read_file)(&path) {
+        Ok(Some(text)) => Some(text),
+        Ok(None) if must_exist => return Err(unreadable("there is no such file".to_owned())),
+        Ok(None) => None,
+        Err(error) => return Err(unreadable(error.to_string())),
+    };
+    if let Some(text) = &file {
+        layers.add_file(&path, file::parse(&path, text)?, must_exist);
+    }
+    layers.finish(around, file.map(|_| path))
+}
+
+/// What was said about each key, strongest voice only, and what was wrong with it.
+struct Layers {
+    given: BTreeMap<&'static str, (Vec<String>, Origin)>,
+    rows: Vec<(&'static Key, Option<String>, Origin)>,
+    errors: Vec<ConfigError>,
+}
+
+impl Layers {
+    fn new(flags: &Flags, env: &dyn Fn(&str) -> Option<String>) -> Self {
+        let (mut given, mut errors) = (BTreeMap::new(), Vec::new());
+        for key in keys::ALL {
+            if let Some(values) = flags.get(key.name) {
+                given.insert(key.name, (values.clone(), Origin::Flag(key.name)));
+                continue;
+            }
+            let mut said = key.names().filter_map(|name| {
+                let name = Key::env_name(name);
+                env(&name).map(|value| (name, value))
+            });
+            let Some((name, value)) = said.next() else { continue };
+            if let Some((other, _)) = said.next() {
+                errors.push(ConfigError::Conflict(format!(
+                    "{name} and {other} are the same setting: unset one"
+                )));
+            }
+            let values = match key.kind {
+                Kind::List if value.trim().is_empty() => Vec::new(),
+                Kind::List => value.split(',').map(|item| item.trim().to_owned()).collect(),
+                Kind::Text | Kind::Integer | Kind::Switch => vec![value],
+            };
+            given.insert(key.name, (values, Origin::Env(name)));
+        }
+        Self { given, rows: Vec::new(), errors }
+    }
+
+    fn add_file(&mut self, path: &Path, entries: Vec<file::Entry>, named: bool) {
+        for file::Entry { key, values, line } in entries {
+            if key == &keys::HOME && !named {
+                self.errors.push(ConfigError::Invalid {
+                    origin: Origin::File(path.to_owned(), line),
+                    name: key.name,
+                    value: values.concat(),
+                    reason: "this file was found through the home, so it cannot move the home; \
+                             start with --config FILE or --home DIR"
+                        .to_owned(),
+                });
+                continue;
+            }
+            let origin = Origin::File(path.to_owned(), line);
+            self.given.entry(key.name).or_insert((values, origin));
+        }
+    }
+
+    fn home(&self, env: &dyn Fn(&str) -> Option<String>) -> Result<PathBuf, Vec<ConfigError>> {
+        if let Some((values, _)) = self.given.get(keys::HOME.name) {
+            return Ok(PathBuf::from(values.concat()));
+        }
+        default_home(env).ok_or_else(|| {
+            vec![ConfigError::Conflict(
+                "neither HOME nor XDG_DATA_HOME is set: say where keys are kept with --home DIR"
+                    .to_owned(),
+            )]
+        })
+    }
+
+    /// Reads one setting; an error is noted and the default stands in until the end.
+    fn one<T>(
+        &mut self,
+        key: &'static Key,
+        default: T,
+        show: impl Fn(&T) -> Option<String>,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> T {
+        let (value, origin) = match self.given.get(key.name) {
+            None => (default, Origin::Default),
+            Some((values, origin)) => {
+                let text = values.last().map_or("", String::as_str);
+                let value = parse(text).unwrap_or_else(|reason| {
+                    let (origin, value) = (origin.clone(), text.to_owned());
+                    self.errors.push(ConfigError::Invalid {
+                        origin,
+                        name: key.name,
+                        value,
+                        reason,
+                    });
+                    default
+                });
+                (value, origin.clone())
+            }
+        };
+        self.rows.push((key, show(&value), origin));
+        value
+    }
+
+    fn switch(&mut self, key: &'static Key) -> bool {
+        self.one(
+            key,
+            false,
+            |value| Some(value.to_string()),
+            |text| match text {
+                "true" | "1" | "yes" | "on" => Ok(true),
+                "false" | "0" | "no" | "off" => Ok(false),
+                _ => Err("say true or false".to_owned()),
+            },
+        )
+    }
+
+    fn path(&mut self, key: &'static Key) -> Option<PathBuf> {
+        let show =
+            |value: &Option<PathBuf>| value.as_ref().map(|path| quote(&path.to_string_lossy()));
+        self.one(key, None, show, |text| match text {
+            "" => Err("give the path of a file".to_owned()),
+            _ => Ok(Some(PathBuf::from(text))),
+        })
+    }
+
+    fn finish(
+        mut self,
+        around: &Surroundings,
+        file: Option<PathBuf>,
+    ) -> Result<Resolved, Vec<ConfigError>> {
+        let default_home = default_home(around.env).unwrap_or_default();
+        let home_is_default = !self.given.contains_key(keys::HOME.name);
+        let http_is_default = !self.given.contains_key(keys::HTTP.name);
+        let quoted = |value: &dyn fmt::Display| Some(quote(&value.to_string()));
+
+        let home = self.one(
+            &keys::HOME,
+            default_home,
+            |home| Some(quote(&home.to_string_lossy())),
+            |text| if text.is_empty() { Err("give a directory".into()) } else { Ok(text.into()) },
+        );
+        let lan = self.switch(&keys::LAN);
+        let http_default = if lan {
+            SocketAddr::from((Ipv4Addr::UNSPECIFIED, 8443))
+        } else {
+            SocketAddr::from((Ipv4Addr::LOCALHOST, 8080))
+        };
+        let http = self.one(&keys::HTTP, http_default, |v| quoted(v), parse_http);
+        let udp_port = self.one(
+            &keys::UDP_PORT,
+            7443,
+            |v| Some(v.to_string()),
+            |text| text.parse().map_err(|_| "a UDP port is 0 to 65535".to_owned()),
+        );
+        let media_ips = self.media_ips();
+        let shards = self.one(
+            &keys::SHARDS,
+            around.cores.saturating_sub(1).clamp(1, SHARDS_MAX),
+            |v| Some(v.to_string()),
+            |text| match text.parse() {
+                Ok(shards @ 1..=SHARDS_MAX) => Ok(shards),
+                _ => Err(format!("between 1 and {SHARDS_MAX} shards")),
+            },
+        );
+        let pin = self.switch(&keys::PIN);
+        let link = self.one(
+            &keys::LINK,
+            Link::Auto,
+            |link| {
+                quoted(&match link {
+                    Link::Auto => "auto",
+                    Link::IoUring => "io_uring",
+                    Link::Epoll => "epoll",
+                })
+            },
+            |text| match text {
+                "auto" => Ok(Link::Auto),
+                "io_uring" => Ok(Link::IoUring),
+                "epoll" => Ok(Link::Epoll),
+                _ => Err("say auto, io_uring or epoll".to_owned()),
+            },
+        );
+        let demo = !self.switch(&keys::NO_DEMO);
+        let open = self.switch(&keys::OPEN);
+        let tls_cert = self.path(&keys::TLS_CERT);
+        let tls_key = self.path(&keys::TLS_KEY);
+        let gather_us = self.one(
+            &keys::GATHER_US,
+            300,
+            |v| Some(v.to_string()),
+            |text| match text.parse() {
+                Ok(us @ 0..=GATHER_US_MAX) => Ok(us),
+                _ => Err(format!("0 to {GATHER_US_MAX} microseconds")),
+            },
+        );
+        let decisions = self.one(
+            &keys::DECISIONS,
+            None,
+            |path: &Option<PathBuf>| {
+                path.as_ref().map(|path| quote(&format!("unix:{}", path.display())))
+            },
+            |text| match text.strip_prefix("unix:") {
+                Some(path) if !path.is_empty() => Ok(Some(PathBuf::from(path))),
+                _ => Err("write unix: and the path of a socket".to_owned()),
+            },
+        );
+        let log_format = self.one(
+            &keys::LOG_FORMAT,
+            LogFormat::Text,
+            |format| quoted(&if *format == LogFormat::Text { "text" } else { "json" }),
+            |text| match text {
+                "text" => Ok(LogFormat::Text),
+                "json" => Ok(LogFormat::Json),
+                _ => Err("say text or json".to_owned()),
+            },
+        );
+
+        let tls = match (tls_cert, tls_key, lan) {
+            (None, None, false) => TlsChoice::Plain,
+            (None, None, true) => TlsChoice::Lan,
+            (Some(cert), Some(key), false) => TlsChoice::Files { cert, key },
+            (Some(_), Some(_), true) => {
+                self.conflict("--lan makes a certificate of its own: drop --tls-cert and --tls-key, or drop --lan");
+                TlsChoice::Plain
+            }
+            (Some(_), None, _) => {
+                self.conflict("--tls-cert needs its private key: add --tls-key FILE");
+                TlsChoice::Plain
+            }
+            (None, Some(_), _) => {
+                self.conflict("--tls-key needs its certificate: add --tls-cert FILE");
+                TlsChoice::Plain
+            }
+        };
+        if lan && !http_is_default && http.ip().is_loopback() {
+            self.conflict(&format!(
+                "--lan serves other machines, which cannot reach --http {http}: drop --http or bind 0.0.0.0"
+            ));
+        }
+        if !self.errors.is_empty() {
+            return Err(self.errors);
+        }
+        let gather = Duration::from_micros(gather_us);
+        let config = Config {
+            home,
+            home_is_default,
+            http,
+            udp_port,
+            media_ips,
+            shards,
+            pin,
+            link,
+            demo,
+            open,
+            tls,
+            gather,
+            decisions,
+            log_format,
+        };
+        assert_eq!(self.rows.len(), keys::ALL.len(), "every key is read once");
+        self.rows.sort_by_key(|(key, ..)| keys::ALL.iter().position(|known| known == key));
+        Ok(Resolved { config, rows: self.rows, file })
+    }
+
+    fn media_ips(&mut self) -> Vec<IpAddr> {
+        let key = &keys::MEDIA_IP;
+        let (texts, origin) =
+            self.given.get(key.name).cloned().unwrap_or((Vec::new(), Origin::Default));
+        let mut ips = Vec::new();
+        for text in texts {
+            let reason = match text.parse::<IpAddr>() {
+                Ok(ip) if ip.is_unspecified() || ip.is_multicast() => {
+                    "no peer can send to it".to_owned()
+                }
+                Ok(_) if ips.len() == MEDIA_IPS_MAX => format!("at most {MEDIA_IPS_MAX} addresses"),
+                Ok(ip) => {
+                    if !ips.contains(&ip) {
+                        ips.push(ip);
+                    }
+                    continue;
+                }
+                Err(_) => "an IPv4 or IPv6 address, without a port".to_owned(),
+            };
+            self.errors.push(ConfigError::Invalid {
+                origin: origin.clone(),
+                name: key.name,
+                value: text,
+                reason,
+            });
+        }
+        let list: Vec<_> = ips.iter().map(|ip| quote(&ip.to_string())).collect();
+        self.rows.push((key, Some(format!("[{}]", list.join(", "))), origin));
+        ips
+    }
+
+    fn conflict(&mut self, sentence: &str) {
+        self.errors.push(ConfigError::Conflict(sentence.to_owned()));
+    }
+}
+
+fn parse_http(text: &str) -> Result<SocketAddr, String> {
+    // People write `localhost:8080` and `:8080`; names that need a resolver are not taken.
+    if let Some(port) = text.strip_prefix("localhost:") {
+        return parse_http(&format!("127.0.0.1:{port}"));
+    }
+    text.parse()
+        .map_err(|_| "an address with a port, such as 127.0.0.1:8080 or [::]:8080".to_owned())
+}
+
+/// The XDG data directory (an `XDG_DATA_HOME` that is not absolute is ignored, as the XDG base
+/// directory specification asks).
+fn default_home(env: &dyn Fn(&str) -> Option<String>) -> Option<PathBuf> {
+    let set = |name| env(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    set("XDG_DATA_HOME")
+        .filter(|path| path.is_absolute())
+        .or_else(|| set("HOME").map(|home| home.join(".local/share")))
+        .map(|data| data.join("sutantra"))
+}
+
+/// A TOML basic string.
+fn quote(text: &str) -> String {
+    toml::Value::String(text.to_owned()).to_string()
+}
+
+/// The effective configuration as a file that could be read again, each origin beside its value.
+pub fn render(resolved: &Resolved) -> String {
+    let lines = resolved.rows.iter().map(|(key, value, origin)| match value {
+        Some(value) => (format!("{} = {value}", key.name), origin.to_string()),
+        None => (format!("# {} is not set", key.name), String::new()),
+    });
+    let lines: Vec<_> = lines.collect();
+    let width = lines.iter().map(|(text, _)| text.len()).filter(|w| *w <= 48).max().unwrap_or(0);
+    let mut out = String::new();
+    for (text, origin) in lines {
+        match origin.as_str() {
+            "" => out.push_str(&format!("{text}\n")),
+            _ => out.push_str(&format!("{text:width$}  # {origin}\n")),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+pub mod testing;
+#[cfg(test)]
+mod tests;

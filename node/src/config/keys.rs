@@ -1,0 +1,139 @@
+//! The one table of settings: flag, environment name, key in `sutantra.toml`, default, help.
+//!
+//! A key is written in kebab case everywhere but in the environment: `udp-port` is `--udp-port`,
+//! `udp-port = 7443`, `SUTANTRA_UDP_PORT=7443`.
+
+/// What a value looks like in TOML, and so how flag and environment are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A string.
+    Text,
+    /// An integer.
+    Integer,
+    /// `true` or `false`; as a flag also without a value.
+    Switch,
+    /// An array of strings; a repeated flag; separated by commas in the environment.
+    List,
+}
+
+/// One setting.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Key {
+    /// Kebab case.
+    pub name: &'static str,
+    /// Other names of the same setting.
+    pub aliases: &'static [&'static str],
+    /// Form of the value.
+    pub kind: Kind,
+    /// Stands for the value in the help.
+    pub value_name: &'static str,
+    /// One sentence, the default at its end.
+    pub help: &'static str,
+}
+
+impl Key {
+    /// `SUTANTRA_` and the name in capitals.
+    pub fn env_name(name: &str) -> String {
+        format!("SUTANTRA_{}", name.replace('-', "_").to_uppercase())
+    }
+
+    /// Name and aliases.
+    pub fn names(&self) -> impl Iterator<Item = &'static str> + '_ {
+        std::iter::once(self.name).chain(self.aliases.iter().copied())
+    }
+}
+
+macro_rules! keys {
+    ($($ident:ident = $name:literal $(or $alias:literal)*, $kind:ident $value:literal: $help:literal;)*) => {
+        $(
+            #[doc = $help]
+            pub static $ident: Key = Key {
+                name: $name,
+                aliases: &[$($alias),*],
+                kind: Kind::$kind,
+                value_name: $value,
+                help: $help,
+            };
+        )*
+        /// Every setting, in the order of the help.
+        pub static ALL: &[&Key] = &[$(&$ident),*];
+    };
+}
+
+keys! {
+    HOME = "home" or "data-dir", Text "DIR":
+        "Directory of keys, certificates and revocations [default: ~/.local/share/sutantra]";
+    HTTP = "http", Text "ADDR":
+        "Address of pages, WHIP, WHEP, API and metrics [default: 127.0.0.1:8080; with --lan 0.0.0.0:8443]";
+    UDP_PORT = "udp-port", Integer "N":
+        "UDP port of all media, one for all shards; 0 takes a free one [default: 7443]";
+    MEDIA_IP = "media-ip", List "IP":
+        "Address that browsers are told to send media to, repeatable: NAT 1:1 [default: those of this host]";
+    SHARDS = "shards", Integer "N":
+        "Threads that forward media [default: processor cores - 1, at least 1]";
+    PIN = "pin", Switch "BOOL":
+        "Pin each shard to a core of its own [default: false]";
+    LINK = "link", Text "KIND":
+        "How datagrams pass the kernel: auto, io_uring or epoll [default: auto]";
+    NO_DEMO = "no-demo", Switch "BOOL":
+        "Do not play the demo stream [default: false]";
+    OPEN = "open", Switch "BOOL":
+        "Whoever reaches the HTTP address may publish and watch without a token [default: false]";
+    TLS_CERT = "tls-cert", Text "FILE":
+        "Certificate chain for HTTPS (PEM), read again at SIGHUP";
+    TLS_KEY = "tls-key", Text "FILE":
+        "Private key for HTTPS (PEM), read again at SIGHUP";
+    LAN = "lan", Switch "BOOL":
+        "HTTPS for the local network: makes a certificate authority, binds all addresses, shows a QR code [default: false]";
+    GATHER_US = "gather-us", Integer "N":
+        "Microseconds that a shard waits for more packets before it sends, 0 to 1000 [default: 300]";
+    DECISIONS = "decisions", Text "unix:PATH":
+        "Socket of a process that decides who may watch";
+    LOG_FORMAT = "log-format", Text "FORMAT":
+        "Log lines as text or json [default: text]";
+}
+
+/// The key with this name or alias.
+pub fn find(name: &str) -> Option<&'static Key> {
+    ALL.iter().copied().find(|key| key.names().any(|known| known == name))
+}
+
+/// The known name that a person most likely meant.
+pub fn suggest(name: &str) -> Option<&'static str> {
+    const LIKENESS_MIN: f64 = 0.75;
+    let wanted = name.replace('_', "-").to_lowercase();
+    ALL.iter()
+        .flat_map(|key| key.names())
+        .map(|known| (strsim::jaro_winkler(known, &wanted), known))
+        .filter(|(likeness, _)| *likeness >= LIKENESS_MIN)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, known)| known)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn a_name_means_one_key_in_kebab_case() {
+        let names: Vec<_> = ALL.iter().flat_map(|key| key.names()).collect();
+        assert_eq!(names.iter().collect::<HashSet<_>>().len(), names.len());
+        for name in names {
+            assert!(name.bytes().all(|b| b.is_ascii_lowercase() || b == b'-'), "{name}");
+        }
+        assert_eq!(find("data-dir"), Some(&HOME));
+        assert_eq!(find("udp_port"), None);
+        assert_eq!(Key::env_name("udp-port"), "SUTANTRA_UDP_PORT");
+    }
+
+    #[test]
+    fn a_slip_of_the_finger_is_understood_and_nonsense_is_not() {
+        assert_eq!(suggest("udp_port"), Some("udp-port"));
+        assert_eq!(suggest("udpport"), Some("udp-port"));
+        assert_eq!(suggest("shard"), Some("shards"));
+        assert_eq!(suggest("tls_crt"), Some("tls-cert"));
+        assert_eq!(suggest("quux"), None);
+    }
+}

@@ -1,0 +1,227 @@
+//! Who wins, what is refused, and in which words.
+
+use expect_test::{Expect, expect};
+
+use super::*;
+
+/// `flags` and `env` as `key=value` words, the file as text.
+fn world(flags: &str, env: &str, file: Option<&str>) -> Result<Resolved, Vec<ConfigError>> {
+    let pairs = |text: &str| -> Vec<(String, String)> {
+        text.split_whitespace()
+            .map(|word| word.split_once('=').expect("key=value"))
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .collect()
+    };
+    let mut given = Flags::new();
+    for (name, value) in pairs(flags) {
+        let key = keys::find(&name).expect("a known flag");
+        given.entry(key.name).or_default().push(value);
+    }
+    let mut env = pairs(env);
+    env.push(("HOME".to_owned(), "/home/ada".to_owned()));
+    let around = Surroundings {
+        env: &|name| env.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone()),
+        read_file: &|path| {
+            let here = path == Path::new("/home/ada/.local/share/sutantra/sutantra.toml")
+                || path == Path::new("/etc/relay.toml");
+            Ok(file.filter(|_| here).map(str::to_owned))
+        },
+        cores: 8,
+    };
+    let named = (env.iter().any(|(name, _)| name == "NAMED")).then(|| Path::new("/etc/relay.toml"));
+    resolve(&given, named, &around)
+}
+
+#[track_caller]
+fn check(flags: &str, env: &str, file: Option<&str>, expected: Expect) {
+    let seen = match world(flags, env, file) {
+        Ok(resolved) => render(&resolved),
+        Err(errors) => errors.iter().map(|error| format!("{error}\n")).collect(),
+    };
+    expected.assert_eq(&seen);
+}
+
+#[test]
+fn without_a_word_the_defaults_hold() {
+    check(
+        "",
+        "",
+        None,
+        expect![[r#"
+        home = "/home/ada/.local/share/sutantra"  # default
+        http = "127.0.0.1:8080"                   # default
+        udp-port = 7443                           # default
+        media-ip = []                             # default
+        shards = 7                                # default
+        pin = false                               # default
+        link = "auto"                             # default
+        no-demo = false                           # default
+        open = false                              # default
+        # tls-cert is not set
+        # tls-key is not set
+        lan = false                               # default
+        gather-us = 300                           # default
+        # decisions is not set
+        log-format = "text"                       # default
+    "#]],
+    );
+}
+
+#[test]
+fn a_flag_beats_the_environment_beats_the_file_beats_the_default() {
+    check(
+        "udp-port=1000 media-ip=192.0.2.1 media-ip=192.0.2.2 pin=true",
+        "SUTANTRA_UDP_PORT=2000 SUTANTRA_SHARDS=3 SUTANTRA_MEDIA_IP=192.0.2.9 SUTANTRA_PIN=0",
+        Some("udp-port = 3000\nshards = 4\ngather-us = 0\nopen = true\npin = false\n"),
+        expect![[r#"
+            home = "/home/ada/.local/share/sutantra"  # default
+            http = "127.0.0.1:8080"                   # default
+            udp-port = 1000                           # --udp-port
+            media-ip = ["192.0.2.1", "192.0.2.2"]     # --media-ip
+            shards = 3                                # SUTANTRA_SHARDS
+            pin = true                                # --pin
+            link = "auto"                             # default
+            no-demo = false                           # default
+            open = true                               # /home/ada/.local/share/sutantra/sutantra.toml:4
+            # tls-cert is not set
+            # tls-key is not set
+            lan = false                               # default
+            gather-us = 0                             # /home/ada/.local/share/sutantra/sutantra.toml:3
+            # decisions is not set
+            log-format = "text"                       # default
+        "#]],
+    );
+}
+
+#[test]
+fn a_printed_configuration_read_as_a_file_is_the_same_configuration() {
+    let flags = "home=/srv/relay http=[::]:443 udp-port=9 media-ip=2001:db8::1 shards=2 pin=true \
+                 link=epoll no-demo=true open=true tls-cert=/c.pem tls-key=/k.pem gather-us=1000 \
+                 decisions=unix:/run/d.sock log-format=json";
+    let first = world(flags, "", None).expect("valid");
+    let printed = render(&first);
+    let second = world("", "NAMED=1", Some(&printed)).expect("what is printed can be read");
+    assert_eq!(second.config, first.config);
+    assert_eq!(second.file.as_deref(), Some(Path::new("/etc/relay.toml")));
+}
+
+#[test]
+fn every_value_that_cannot_be_is_named_with_its_origin() {
+    check(
+        "udp-port=70000 link=dpdk http=8080 media-ip=192.0.2.1 media-ip=0.0.0.0 media-ip=host",
+        "SUTANTRA_SHARDS=0 SUTANTRA_PIN=maybe",
+        Some("\ngather-us = 1001\ndecisions = \"/run/d.sock\"\n"),
+        expect![[r#"
+            --http: `http` cannot be `8080`: an address with a port, such as 127.0.0.1:8080 or [::]:8080
+            --udp-port: `udp-port` cannot be `70000`: a UDP port is 0 to 65535
+            --media-ip: `media-ip` cannot be `0.0.0.0`: no peer can send to it
+            --media-ip: `media-ip` cannot be `host`: an IPv4 or IPv6 address, without a port
+            SUTANTRA_SHARDS: `shards` cannot be `0`: between 1 and 256 shards
+            SUTANTRA_PIN: `pin` cannot be `maybe`: say true or false
+            --link: `link` cannot be `dpdk`: say auto, io_uring or epoll
+            /home/ada/.local/share/sutantra/sutantra.toml:2: `gather-us` cannot be `1001`: 0 to 1000 microseconds
+            /home/ada/.local/share/sutantra/sutantra.toml:3: `decisions` cannot be `/run/d.sock`: write unix: and the path of a socket
+        "#]],
+    );
+}
+
+#[test]
+fn settings_that_contradict_each_other_are_refused_with_the_way_out() {
+    check(
+        "tls-cert=a.pem",
+        "",
+        None,
+        expect![[r#"
+        --tls-cert needs its private key: add --tls-key FILE
+    "#]],
+    );
+    check(
+        "tls-key=a.pem",
+        "",
+        None,
+        expect![[r#"
+        --tls-key needs its certificate: add --tls-cert FILE
+    "#]],
+    );
+    check(
+        "tls-cert=a.pem tls-key=b.pem lan=true",
+        "",
+        None,
+        expect![[r#"
+        --lan makes a certificate of its own: drop --tls-cert and --tls-key, or drop --lan
+    "#]],
+    );
+    check(
+        "lan=true http=127.0.0.1:8443",
+        "",
+        None,
+        expect![[r#"
+        --lan serves other machines, which cannot reach --http 127.0.0.1:8443: drop --http or bind 0.0.0.0
+    "#]],
+    );
+    check(
+        "",
+        "SUTANTRA_HOME=/a SUTANTRA_DATA_DIR=/b",
+        None,
+        expect![[r#"
+        SUTANTRA_HOME and SUTANTRA_DATA_DIR are the same setting: unset one
+    "#]],
+    );
+}
+
+#[test]
+fn a_file_found_through_the_home_cannot_move_the_home_but_a_named_one_can() {
+    check(
+        "",
+        "",
+        Some("home = \"/srv\"\n"),
+        expect![[r#"
+        /home/ada/.local/share/sutantra/sutantra.toml:1: `home` cannot be `/srv`: this file was found through the home, so it cannot move the home; start with --config FILE or --home DIR
+    "#]],
+    );
+    let named = world("", "NAMED=1", Some("home = \"/srv\"\n")).expect("valid");
+    assert_eq!(named.config.home, Path::new("/srv"));
+    assert!(!named.config.home_is_default);
+}
+
+#[test]
+fn a_named_file_must_exist() {
+    check(
+        "",
+        "NAMED=1",
+        None,
+        expect![[r#"
+        /etc/relay.toml: there is no such file
+    "#]],
+    );
+    check(
+        "",
+        "SUTANTRA_CONFIG=/nowhere.toml",
+        None,
+        expect![[r#"
+        /nowhere.toml: there is no such file
+    "#]],
+    );
+}
+
+#[test]
+fn the_home_follows_the_xdg_base_directories() {
+    #[track_caller]
+    fn check(env: &str, expected: &str) {
+        assert_eq!(world("", env, None).expect("valid").config.home, Path::new(expected));
+    }
+    check("", "/home/ada/.local/share/sutantra");
+    check("XDG_DATA_HOME=/data", "/data/sutantra");
+    check("XDG_DATA_HOME=relative", "/home/ada/.local/share/sutantra");
+    check("XDG_DATA_HOME=/data SUTANTRA_DATA_DIR=/mine", "/mine");
+}
+
+#[test]
+fn lan_binds_all_addresses_unless_told_otherwise() {
+    let http = |flags| world(flags, "", None).expect("valid").config.http.to_string();
+    assert_eq!(http(""), "127.0.0.1:8080");
+    assert_eq!(http("lan=true"), "0.0.0.0:8443");
+    assert_eq!(http("lan=false"), "127.0.0.1:8080");
+    assert_eq!(http("lan=true http=192.0.2.1:99"), "192.0.2.1:99");
+    assert_eq!(http("http=localhost:99"), "127.0.0.1:99");
+}
