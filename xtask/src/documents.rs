@@ -28,6 +28,39 @@ fn the_module_table_names_files_that_exist() {
     requirements::check_modules(&architecture, |path| workspace.has(path)).unwrap();
 }
 
+#[test]
+fn every_test_that_the_invariants_name_exists() {
+    let workspace = workspace();
+    let architecture = workspace.read("ARCHITECTURE.md").unwrap();
+    let section = architecture.split("\n## ").find(|section| section.starts_with("Invariants"));
+    let named: Vec<(&str, &str)> =
+        section.unwrap().split('`').filter_map(|word| word.split_once(".rs::")).collect();
+    assert!(named.len() > 10, "the section names no tests");
+    for (file, test) in named {
+        let text = workspace.read(format!("{file}.rs")).unwrap();
+        let head = format!("fn {test}");
+        let is_there = text.lines().any(|line| {
+            line.trim_start().strip_prefix(&head).is_some_and(|rest| rest.starts_with(['(', '<']))
+        });
+        assert!(is_there, "{file}.rs has no test {test}");
+    }
+}
+
+#[test]
+fn the_readme_names_every_option() {
+    let workspace = workspace();
+    let readme = workspace.read("README.md").unwrap();
+    let table = workspace.read("node/src/config/keys.rs").unwrap();
+    let options: Vec<&str> = table
+        .lines()
+        .filter_map(|line| line.trim_start().split_once(" = \"")?.1.split('"').next())
+        .collect();
+    assert!(options.contains(&"udp-port"), "the table was not read: {options:?}");
+    for option in options {
+        assert!(readme.contains(&format!("| `--{option}")), "README: no row of --{option}");
+    }
+}
+
 /// R110
 #[test]
 fn the_top_level_is_as_documented() {

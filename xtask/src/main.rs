@@ -7,8 +7,10 @@ mod direction;
 #[cfg(test)]
 mod documents;
 mod netns;
+mod node;
 mod process;
 mod requirements;
+mod soak;
 mod steps;
 mod tally;
 mod tools;
@@ -34,6 +36,15 @@ enum Task {
         #[arg(long)]
         skip_browser: bool,
     },
+    /// Everything long, one result file an item in target/soak.
+    Soak {
+        /// Skip the items that an earlier run has passed.
+        #[arg(long)]
+        resume: bool,
+        /// Run this item alone (`--only list` names them).
+        #[arg(long, value_name = "ITEM")]
+        only: Option<String>,
+    },
     /// The requirements that no test cites, and the module table of ARCHITECTURE.md.
     Requirements,
     /// Runs the browser scenarios on the network that it is started in.
@@ -45,6 +56,7 @@ fn main() -> anyhow::Result<()> {
     let workspace = workspace::Workspace::find()?;
     match Arguments::parse().task {
         Task::Test { only, skip_browser } => steps::test(&workspace, only.as_deref(), skip_browser),
+        Task::Soak { resume, only } => soak::soak(&workspace, resume, only.as_deref()),
         Task::Requirements => requirements::report(&workspace),
         Task::Scenarios => browser::run_here(&workspace, &mut tally::Tally::default()),
     }
