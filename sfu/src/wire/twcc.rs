@@ -55,7 +55,7 @@ impl TwccReceiver {
         // The extended number nearest to the next one expected.
         let distance = sequence.wrapping_sub(self.end as u16) as i16;
         let Some(extended) = self.end.checked_add_signed(i64::from(distance)) else { return };
-        if extended + (TWCC_WINDOW_PACKETS as u64) < self.end + 1 {
+        if extended + (TWCC_WINDOW_PACKETS as u64) < self.end {
             return;
         }
         if extended >= self.end {

@@ -26,12 +26,14 @@ pub(super) enum Cipher {
         key: LessSafeKey,
         salt: [u8; GCM_SALT_BYTES],
     },
-    /// AES counter mode, HMAC-SHA1 cut to 80 bits.
-    Cm {
-        key: Box<Aes128>,
-        salt: [u8; CM_SALT_BYTES],
-        mac: hmac::Key,
-    },
+    /// AES counter mode, HMAC-SHA1 cut to 80 bits. Boxed, or each GCM context would be as large.
+    Cm(Box<CmKeys>),
+}
+
+pub(super) struct CmKeys {
+    key: Aes128,
+    salt: [u8; CM_SALT_BYTES],
+    mac: hmac::Key,
 }
 
 impl Cipher {
@@ -67,14 +69,14 @@ impl Cipher {
     /// From session keys.
     pub(super) fn cm(key: [u8; 16], salt: [u8; CM_SALT_BYTES], mac: [u8; 20]) -> Cipher {
         let mac = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, &mac);
-        Cipher::Cm { key: Box::new(Aes128::new(&key.into())), salt, mac }
+        Cipher::Cm(Box::new(CmKeys { key: Aes128::new(&key.into()), salt, mac }))
     }
 
     #[inline]
     pub(super) fn tag_bytes(&self) -> usize {
         match self {
             Cipher::Gcm { .. } => GCM_TAG_BYTES,
-            Cipher::Cm { .. } => HMAC_TAG_BYTES,
+            Cipher::Cm(_) => HMAC_TAG_BYTES,
         }
     }
 
@@ -101,7 +103,8 @@ impl Cipher {
                 )
                 .expect("lengths agree");
             }
-            Cipher::Cm { key, salt, mac } => {
+            Cipher::Cm(keys) => {
+                let CmKeys { key, salt, mac } = &**keys;
                 apply_keystream(key, cm_iv(salt, nonce), payload, ciphertext);
                 tag.copy_from_slice(&hmac_rtp(mac, header, ciphertext, nonce.index));
             }
@@ -130,7 +133,8 @@ impl Cipher {
                 )
                 .map_err(|_| SrtpError::Authentication)
             }
-            Cipher::Cm { key, salt, mac } => {
+            Cipher::Cm(keys) => {
+                let CmKeys { key, salt, mac } = &**keys;
                 verify(&hmac_rtp(mac, header, ciphertext, nonce.index), tag)?;
                 apply_keystream(key, cm_iv(salt, nonce), ciphertext, plaintext);
                 Ok(())
@@ -154,7 +158,8 @@ impl Cipher {
                 out.extend_from_slice(tag.as_ref());
                 out.extend_from_slice(&trailer.to_be_bytes());
             }
-            Cipher::Cm { key, salt, mac } => {
+            Cipher::Cm(keys) => {
+                let CmKeys { key, salt, mac } = &**keys;
                 let iv = cm_iv(salt, rtcp_nonce(clear, trailer));
                 apply_keystream(key, iv, secret, &mut out[start + RTCP_CLEAR_BYTES..]);
                 out.extend_from_slice(&trailer.to_be_bytes());
@@ -169,7 +174,7 @@ impl Cipher {
     pub(super) fn rtcp_trailer(&self, packet: &[u8]) -> u32 {
         let end = match self {
             Cipher::Gcm { .. } => packet.len(),
-            Cipher::Cm { .. } => packet.len() - HMAC_TAG_BYTES,
+            Cipher::Cm(_) => packet.len() - HMAC_TAG_BYTES,
         };
         let trailer = packet[..end].last_chunk().expect("callers check the length");
         u32::from_be_bytes(*trailer)
@@ -197,7 +202,8 @@ impl Cipher {
                 key.open_separate_gather(nonce, aad, secret, tag, plaintext)
                     .map_err(|_| SrtpError::Authentication)
             }
-            Cipher::Cm { key, salt, mac } => {
+            Cipher::Cm(keys) => {
+                let CmKeys { key, salt, mac } = &**keys;
                 let (signed, tag) = packet.split_at(packet.len() - HMAC_TAG_BYTES);
                 verify(&hmac::sign(mac, signed).as_ref()[..HMAC_TAG_BYTES], tag)?;
                 let iv = cm_iv(salt, rtcp_nonce(clear, trailer));
