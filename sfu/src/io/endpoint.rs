@@ -7,10 +7,16 @@
 //! is refused. The bound socket is itself the lock: there is no moment between a probe and the real
 //! bind, no file that survives a crash, nothing to name after a data directory, it knows that
 //! `0.0.0.0:7443` and `127.0.0.1:7443` collide, and `kill -9` frees it.
+//!
+//! Not at once, though: the kernel takes the io_uring of a process that ended down in the
+//! background, and with it the sockets registered there (some 40 ms measured). A successor started
+//! in that moment waits for it, up to [`TAKEN_PATIENCE`].
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use super::Waker;
 use super::message::{SOCKET_ADDRESS_BYTES, decode_address, encode_address};
@@ -18,6 +24,12 @@ use super::message::{SOCKET_ADDRESS_BYTES, decode_address, encode_address};
 /// What each socket's receive and send buffers are raised to: one second of 32 Mb/s, should the
 /// shard stall. What comes beyond it is lost and NACKed.
 pub const SOCKET_BUFFER_BYTES: usize = 4 << 20;
+
+/// How long a taken port is tried again before it counts as another's (see the module's header).
+pub const TAKEN_PATIENCE: Duration = Duration::from_secs(1);
+
+/// Between two tries.
+const TAKEN_RETRY: Duration = Duration::from_millis(5);
 
 /// A local address that peers reach us on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -130,7 +142,7 @@ impl ShardSockets {
 /// buffers of [`SOCKET_BUFFER_BYTES`] if the system grants them.
 ///
 /// # Errors
-/// The first refusal; nothing stays bound then.
+/// The first refusal, for a taken port after [`TAKEN_PATIENCE`]; nothing stays bound then.
 pub fn bind_shards(
     endpoints: &[Endpoint],
     shards: usize,
@@ -165,7 +177,7 @@ fn with_port(mut endpoint: Endpoint, port: u16) -> Endpoint {
 /// One socket per shard on one port; the first is bound alone (see the module's header).
 fn bind_port(at: SocketAddr, shards: usize) -> Result<(u16, Vec<UdpSocket>), BindError> {
     let first = open(at)?;
-    bind(&first, at)?;
+    bind_alone(&first, at)?;
     let at = first.local_addr().map_err(|source| system(at, "getsockname", source))?;
     share_port(&first, at)?;
     let mut sockets = vec![first];
@@ -225,6 +237,18 @@ fn raise_buffer(socket: &UdpSocket, force: i32, plain: i32) {
 fn share_port(socket: &UdpSocket, at: SocketAddr) -> Result<(), BindError> {
     set_option(socket, libc::SOL_SOCKET, libc::SO_REUSEPORT, 1)
         .map_err(|source| system(at, "setsockopt SO_REUSEPORT", source))
+}
+
+fn bind_alone(socket: &UdpSocket, at: SocketAddr) -> Result<(), BindError> {
+    let started = Instant::now();
+    loop {
+        match bind(socket, at) {
+            Err(BindError::Taken { .. }) if started.elapsed() < TAKEN_PATIENCE => {
+                thread::sleep(TAKEN_RETRY);
+            }
+            outcome => return outcome,
+        }
+    }
 }
 
 fn bind(socket: &UdpSocket, at: SocketAddr) -> Result<(), BindError> {

@@ -304,3 +304,26 @@ impl Inbox {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::{Endpoint, bind_shards};
+    use std::time::Duration;
+
+    #[test]
+    fn without_epoll_pwait2_a_deadline_is_kept_to_the_millisecond_above() {
+        let at = ([127, 0, 0, 1], 0).into();
+        let (_, mut shards) = bind_shards(&[Endpoint { bind: at, advertise: at }], 1)
+            .expect("a free port on loopback");
+        let mut link = EpollLink::new(shards.remove(0)).expect("descriptors are left");
+        link.has_pwait2 = false;
+        let deadline = Instant::now() + Duration::from_micros(1500);
+        link.receive(Some(deadline), &mut |_| panic!("nobody sent")).expect("the link works");
+        assert!(Instant::now() >= deadline);
+        assert_eq!(link.counters.waits, 1, "one wait reached it, no spinning");
+        link.waker.wake();
+        link.receive(None, &mut |_| panic!("nobody sent")).expect("the link works");
+        assert_eq!(link.counters.wakeups, 1);
+    }
+}

@@ -28,8 +28,8 @@ use std::time::Instant;
 
 pub use counters::LinkCounters;
 pub use endpoint::{
-    BindError, BufferBytes, Endpoint, SOCKET_BUFFER_BYTES, ShardSockets, bind_shards,
-    host_addresses,
+    BindError, BufferBytes, Endpoint, SOCKET_BUFFER_BYTES, ShardSockets, TAKEN_PATIENCE,
+    bind_shards, host_addresses,
 };
 pub use epoll::EpollLink;
 pub use host::{monotonic_nanos, pin_to_core};
