@@ -1,0 +1,171 @@
+//! A whole WebRTC endpoint on str0m for tests: full ICE, its own SRTP, one UDP socket.
+
+use std::collections::VecDeque;
+use std::net::{SocketAddr, UdpSocket};
+use std::time::{Duration, Instant};
+
+use str0m::change::{SdpAnswer, SdpPendingOffer};
+use str0m::media::{Direction, MediaKind, Mid};
+use str0m::net::{Protocol, Receive};
+use str0m::rtp::{RtpPacket, RtpWrite};
+use str0m::{Candidate, Event, IceConnectionState, Input, Output, Rtc};
+
+pub struct Peer {
+    rtc: Rtc,
+    pub socket: UdpSocket,
+    local: SocketAddr,
+    pending: Option<SdpPendingOffer>,
+    mid: Mid,
+    pub offer: String,
+    answer: String,
+    pub connected: bool,
+    pub closed: bool,
+    pub packets: VecDeque<RtpPacket>,
+    pub keyframe_requests: usize,
+    /// Drops every n-th received media datagram, 0 for none.
+    pub drop_every: u64,
+    received: u64,
+    /// Drops every n-th media datagram that leaves, 0 for none.
+    pub lose_every: u64,
+    sent: u64,
+}
+
+impl Peer {
+    pub fn publisher() -> Peer {
+        Peer::new(Direction::SendOnly)
+    }
+
+    pub fn viewer() -> Peer {
+        Peer::new(Direction::RecvOnly)
+    }
+
+    fn new(direction: Direction) -> Peer {
+        let socket = UdpSocket::bind("127.0.0.1:0").expect("a free port");
+        let local = socket.local_addr().expect("it is bound");
+        let mut rtc = Rtc::builder()
+            .set_crypto_provider(std::sync::Arc::new(str0m_aws_lc_rs::default_provider()))
+            .set_rtp_mode(true)
+            .clear_codecs()
+            .enable_vp8(true)
+            .build(Instant::now());
+        rtc.add_local_candidate(Candidate::host(local, "udp").expect("a host address"));
+        let mut api = rtc.sdp_api();
+        let mid = api.add_media(MediaKind::Video, direction, None, None, None);
+        let (offer, pending) = api.apply().expect("a change");
+        Peer {
+            rtc,
+            socket,
+            local,
+            pending: Some(pending),
+            mid,
+            offer: offer.to_sdp_string(),
+            answer: String::new(),
+            connected: false,
+            closed: false,
+            packets: VecDeque::new(),
+            keyframe_requests: 0,
+            drop_every: 0,
+            received: 0,
+            lose_every: 0,
+            sent: 0,
+        }
+    }
+
+    pub fn answer(&mut self, sdp: &str) {
+        let answer = SdpAnswer::from_sdp_string(sdp).expect("the relay's answer is SDP");
+        self.answer = sdp.into();
+        let pending = self.pending.take().expect("one answer an offer");
+        self.rtc.sdp_api().accept_answer(pending, answer).expect("the answer fits the offer");
+    }
+
+    /// Sends one VP8 packet.
+    pub fn write(&mut self, sequence: u64, timestamp: u32, marker: bool, payload: Vec<u8>) {
+        let media = self.rtc.media(self.mid).expect("the offer's section");
+        let pts = media.remote_pts().to_vec();
+        let params = self.rtc.codec_config().params().iter();
+        let pt = params.map(|params| params.pt()).find(|pt| pts.contains(pt)).expect("VP8");
+        let mut api = self.rtc.direct_api();
+        let stream = api.stream_tx_by_mid(self.mid, None).expect("the offer's stream");
+        let write = RtpWrite::new(pt, sequence.into(), timestamp, Instant::now(), payload);
+        stream.write_rtp(write.marker(marker).nackable(true));
+        self.drain();
+    }
+
+    /// The relay's ICE username fragment, from its answer.
+    pub fn remote_ufrag(&self) -> String {
+        self.answer.lines().find_map(|line| line.strip_prefix("a=ice-ufrag:")).unwrap_or("").into()
+    }
+
+    pub fn close(&mut self) {
+        self.rtc.close().expect("it can be closed");
+        self.drain();
+    }
+
+    /// Takes what has arrived and lets str0m act on the time.
+    pub fn poll(&mut self) {
+        self.socket.set_nonblocking(true).expect("a socket option");
+        let mut buffer = [0; 2048];
+        while let Ok((len_bytes, from)) = self.socket.recv_from(&mut buffer) {
+            let datagram = &buffer[..len_bytes];
+            if (128..192).contains(&datagram[0]) {
+                self.received += 1;
+                if self.drop_every > 0 && self.received % self.drop_every == 0 {
+                    continue;
+                }
+            }
+            let Ok(contents) = datagram.try_into() else { continue };
+            let receive =
+                Receive { proto: Protocol::Udp, source: from, destination: self.local, contents };
+            // A datagram that str0m refuses is the test's to notice by what is missing.
+            let _ = self.rtc.handle_input(Input::Receive(Instant::now(), receive));
+            self.drain();
+        }
+        let _ = self.rtc.handle_input(Input::Timeout(Instant::now()));
+        self.drain();
+    }
+
+    fn drain(&mut self) {
+        loop {
+            match self.rtc.poll_output() {
+                Ok(Output::Timeout(_)) => return,
+                Ok(Output::Transmit(out)) => {
+                    if (128..192).contains(&out.contents[0]) {
+                        self.sent += 1;
+                        if self.lose_every > 0 && self.sent % self.lose_every == 0 {
+                            continue;
+                        }
+                    }
+                    // Loopback; a full buffer is loss, which is what UDP does.
+                    let _ = self.socket.send_to(&out.contents, out.destination);
+                }
+                Ok(Output::Event(event)) => match event {
+                    Event::Connected => self.connected = true,
+                    Event::Closed => self.closed = true,
+                    Event::IceConnectionStateChange(IceConnectionState::Disconnected) => {
+                        self.closed = true;
+                    }
+                    Event::RtpPacket(packet) => self.packets.push_back(packet),
+                    Event::KeyframeRequest(_) => self.keyframe_requests += 1,
+                    _ => {}
+                },
+                Err(_) => {
+                    self.closed = true;
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// Polls all peers until `done`; panics with `what` if that takes a minute.
+pub fn until(what: &str, peers: &mut [&mut Peer], mut done: impl FnMut(&mut [&mut Peer]) -> bool) {
+    let give_up = Instant::now() + Duration::from_secs(60);
+    loop {
+        peers.iter_mut().for_each(|peer| peer.poll());
+        if done(peers) {
+            return;
+        }
+        assert!(Instant::now() < give_up, "waited a minute for: {what}");
+        std::thread::yield_now();
+    }
+}
