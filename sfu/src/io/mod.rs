@@ -9,7 +9,6 @@ mod atomic {
     pub(super) use std::sync::atomic::{AtomicU8, Ordering};
 }
 mod arena;
-mod buffer_ring;
 mod counters;
 mod deadline;
 mod endpoint;

@@ -5,41 +5,31 @@
 //! Zero-copy sends, registered buffers and a kernel thread that polls for submissions measured
 //! slower at the size of media packets.
 
-use std::collections::VecDeque;
+mod buffer_ring;
+mod ring;
+
 use std::io;
 use std::net::UdpSocket;
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use io_uring::types::{CancelBuilder, Fixed, RecvMsgOut, SubmitArgs, Timespec};
-use io_uring::{EnterFlags, IoUring, cqueue, opcode, squeue};
+use io_uring::types::{CancelBuilder, Fixed, RecvMsgOut, Timespec};
+use io_uring::{cqueue, opcode};
 
-use super::buffer_ring::BufferRing;
+use self::buffer_ring::BufferRing;
+use self::ring::{BELL, Completion, KIND, RECEIVE, Ring, SETUPS, Setup, set_up};
 use super::deadline::Wait;
 use super::endpoint::ShardSockets;
 use super::inbox::{Received, hand_over, is_passing};
 use super::message::CONTROL_BYTES;
-use super::outbox::{BATCH_MESSAGES_MAX, Batch, Outbox};
+use super::outbox::{BATCH_MESSAGES_MAX, Outbox};
 use super::{Link, LinkCounters, Message, Train, Waker};
-
-/// Completions the kernel has room for, by each submission that we have room for.
-const COMPLETIONS_PER_SUBMISSION: u32 = 8;
-
-/// Times a flush enters the kernel for one batch. Each enter makes progress unless the system is
-/// out of memory; beyond this the link has failed, and the next receive says so.
-const ENTERS_PER_BATCH_MAX: usize = 1000;
 
 /// Room for the source address in a receive buffer; the control message behind it is aligned.
 const NAME_BYTES: u32 = 32;
 
 /// Buffer group of the receives; a ring has no other.
 const GROUP: u16 = 0;
-
-/// What a completion belongs to: the upper half of its user data. The lower is an index.
-const RECEIVE: u64 = 1 << 32;
-const SEND: u64 = 2 << 32;
-const BELL: u64 = 3 << 32;
-const KIND: u64 = !0 << 32;
 
 /// Why there can be no [`UringLink`]; [`super::EpollLink`] works without.
 #[derive(Debug, thiserror::Error)]
@@ -113,12 +103,16 @@ impl UringLink {
     /// # Errors
     /// The kernel has no io_uring, forbids it, or lacks a part that we need.
     pub fn new(shard: ShardSockets) -> Result<UringLink, LinkUnavailable> {
+        UringLink::with_setups(shard, &SETUPS)
+    }
+
+    fn with_setups(shard: ShardSockets, setups: &[Setup]) -> Result<UringLink, LinkUnavailable> {
         let step = |step| move |source| LinkUnavailable { step, source };
         let mut files = shard.raw_fds();
         let endpoints = files.len();
         let submissions = BATCH_MESSAGES_MAX + endpoints + 1;
         let submissions = u32::try_from(submissions.next_power_of_two()).expect("some sockets");
-        let (uring, setup) = set_up(submissions).map_err(step("io_uring_setup"))?;
+        let (uring, setup) = set_up(submissions, setups).map_err(step("io_uring_setup"))?;
         if !uring.params().is_feature_ext_arg() || !uring.params().is_feature_nodrop() {
             let source = io::Error::from_raw_os_error(libc::EINVAL);
             return Err(step("timeouts in io_uring_enter")(source));
@@ -288,148 +282,59 @@ impl Drop for UringLink {
     }
 }
 
-/// A completion that is not a send's.
-struct Completion {
-    user_data: u64,
-    result: i32,
-    flags: u32,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::{Endpoint, bind_shards};
 
-/// Submission and completion queue, and what was found in the latter while looking for sends.
-struct Ring {
-    uring: IoUring,
-    setup: &'static str,
-    /// Bounded by what makes them: the receive buffers, one end for each multishot request, and
-    /// one ring of the bell for each wait.
-    others: VecDeque<Completion>,
-    /// Entering failed for good: the errno.
-    failed: Option<i32>,
-}
-
-impl Ring {
-    fn new(uring: IoUring, setup: &'static str) -> Ring {
-        let others = VecDeque::with_capacity(uring.params().cq_entries() as usize);
-        Ring { uring, setup, others, failed: None }
-    }
-
-    /// # Panics
-    /// If there is no room; there is for one batch and each multishot request.
-    fn push(&mut self, entry: squeue::Entry) {
-        // SAFETY: what the entries point to (message headers, arena, receive header) outlives the
-        // requests: sends complete within `send`, which borrows them; receives are cancelled
-        // before the link's boxes are dropped.
-        let pushed = unsafe { self.uring.submission().push(&entry) };
-        pushed.expect("the queue holds a batch and each multishot request");
-    }
-
-    fn has_completions(&mut self) -> bool {
-        !self.others.is_empty() || !self.uring.completion().is_empty()
-    }
-
-    /// Submits what is queued and waits for one completion at least.
-    fn wait(&mut self, wait: Wait) -> io::Result<()> {
-        if let Some(errno) = self.failed {
-            return Err(io::Error::from_raw_os_error(errno));
-        }
-        let entered = match wait {
-            Wait::Poll => self.poll(),
-            Wait::Forever => self.uring.submit_and_wait(1),
-            Wait::AtMost(span) => {
-                let timeout = Timespec::from(span);
-                self.uring.submitter().submit_with_args(1, &SubmitArgs::new().timespec(&timeout))
-            }
+    /// A train to itself through a link made with these flags.
+    #[track_caller]
+    fn check(setup: Setup) {
+        let at = ([127, 0, 0, 1], 0).into();
+        let (bound, mut shards) =
+            bind_shards(&[Endpoint { bind: at, advertise: at }], 1).expect("a free port");
+        let mut link = match UringLink::with_setups(shards.remove(0), &[setup]) {
+            Ok(link) => link,
+            Err(error) => return eprintln!("not run with {}: {error}", setup.0),
         };
-        match entered {
-            Err(error) if !is_retried(&error) => Err(error),
-            _ => Ok(()),
-        }
-    }
-
-    /// Submits what is queued and lets deferred receives run, without waiting.
-    fn poll(&mut self) -> io::Result<usize> {
-        let queued = self.uring.submission().len() as u32;
-        let flags = EnterFlags::GETEVENTS.bits();
-        // SAFETY: no argument follows; the entries are good by `push`.
-        unsafe { self.uring.submitter().enter::<libc::sigset_t>(queued, 0, flags, None) }
-    }
-
-    /// Moves completions out of the kernel's queue; a send's goes to `settle` with its index and
-    /// its result.
-    fn reap(&mut self, mut settle: impl FnMut(usize, i32)) {
-        for entry in self.uring.completion() {
-            let (user_data, result, flags) = (entry.user_data(), entry.result(), entry.flags());
-            if user_data & KIND == SEND {
-                settle((user_data & !KIND) as usize, result);
-            } else {
-                self.others.push_back(Completion { user_data, result, flags });
+        assert_eq!(link.setup(), setup.0);
+        let deadline = Instant::now() + Duration::from_secs(10);
+        for round in 1..=500 {
+            link.begin()[..6].copy_from_slice(b"abcdef");
+            link.commit(Message { endpoint: 0, to: bound[0].bind, len_bytes: 6, segment_bytes: 2 });
+            link.flush();
+            while link.counters.received_datagrams < round * 3 {
+                assert!(Instant::now() < deadline, "{} loses datagrams", setup.0);
+                let mut sink =
+                    |train: Train<'_>| assert_eq!(b"abcdef".len() % train.bytes.len(), 0);
+                link.receive(Some(deadline), &mut sink).expect("the link works");
             }
         }
+        let soon = Instant::now() + Duration::from_millis(2);
+        link.receive(Some(soon), &mut |_| panic!("all was received")).expect("the link works");
+        assert!(Instant::now() >= soon);
+        link.waker.wake();
+        link.receive(None, &mut |_| panic!("all was received")).expect("the link works");
     }
 
-    /// Sends a batch and stays until the kernel is done with its memory: at once, as a rule, for
-    /// a send that must not wait completes while it is submitted.
-    fn send(&mut self, batch: &mut Batch) {
-        for index in 0..batch.len() {
-            batch.set_result(index, libc::ENODEV);
-            let endpoint = Fixed(batch.endpoint(index) as u32);
-            let header = &raw const batch.headers()[index].msg_hdr;
-            let flags = (libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) as u32;
-            let entry = opcode::SendMsg::new(endpoint, header).flags(flags);
-            if self.failed.is_none() {
-                self.push(entry.build().user_data(SEND | index as u64));
-            }
-        }
-        let mut missing = batch.len();
-        for enters in 0..ENTERS_PER_BATCH_MAX {
-            if self.failed.is_some() {
-                return;
-            }
-            let entered =
-                if enters == 0 { self.uring.submit() } else { self.uring.submit_and_wait(1) };
-            self.reap(|index, result| {
-                // A positive result is the bytes sent.
-                batch.set_result(index, (-result).max(0));
-                missing -= 1;
-            });
-            if missing == 0 {
-                return;
-            }
-            if let Err(error) = entered
-                && !is_retried(&error)
-            {
-                self.failed = error.raw_os_error();
-            }
-        }
-        self.failed = Some(libc::EBUSY);
+    #[test]
+    fn it_works_with_every_set_of_flags() {
+        SETUPS.into_iter().for_each(check);
     }
-}
 
-/// Errors of `io_uring_enter` after which it is called again: a timeout, a signal, completions to
-/// be taken first, memory short for the moment.
-fn is_retried(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::ETIME | libc::EINTR | libc::EBUSY | libc::EAGAIN))
-}
-
-/// A ring with the best flags that the kernel takes, from Linux 6.6 down to any.
-fn set_up(submissions: u32) -> io::Result<(IoUring, &'static str)> {
-    let completions = submissions * COMPLETIONS_PER_SUBMISSION;
-    let build = |flags: fn(&mut io_uring::Builder) -> &mut io_uring::Builder| {
-        let mut builder = IoUring::builder();
-        builder.dontfork().setup_cqsize(completions);
-        flags(&mut builder).build(submissions)
-    };
-    let single = build(|b| {
-        b.setup_single_issuer().setup_defer_taskrun().setup_submit_all().setup_no_sqarray()
-    });
-    if let Ok(uring) = single {
-        return Ok((uring, "SINGLE_ISSUER|DEFER_TASKRUN|SUBMIT_ALL|NO_SQARRAY"));
+    #[test]
+    fn a_refusal_names_the_step_and_what_to_look_at() {
+        let text = |errno| {
+            let source = io::Error::from_raw_os_error(errno);
+            LinkUnavailable { step: "io_uring_setup", source }.to_string()
+        };
+        assert_eq!(
+            text(libc::EPERM),
+            "io_uring is unavailable, io_uring_setup: Operation not permitted (os error 1) \
+             (sysctl kernel.io_uring_disabled or the container's seccomp profile forbids it)"
+        );
+        assert!(text(libc::ENOSYS).ends_with("or the container hides it)"));
+        assert!(text(libc::EINVAL).ends_with("(the kernel is older than Linux 6.0)"));
+        assert!(text(libc::EMFILE).ends_with("(os error 24)"));
     }
-    let with_array = build(|b| b.setup_single_issuer().setup_defer_taskrun().setup_submit_all());
-    if let Ok(uring) = with_array {
-        return Ok((uring, "SINGLE_ISSUER|DEFER_TASKRUN|SUBMIT_ALL"));
-    }
-    if let Ok(uring) = build(|b| b.setup_coop_taskrun().setup_submit_all()) {
-        return Ok((uring, "COOP_TASKRUN|SUBMIT_ALL"));
-    }
-    build(|b| b).map(|uring| (uring, "no flags"))
 }
