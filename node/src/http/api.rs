@@ -1,0 +1,133 @@
+//! What the node tells about itself: live streams, status, metrics, health.
+
+use std::time::UNIX_EPOCH;
+
+use axum::{
+    Json,
+    extract::{Path, State, rejection::PathRejection},
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use serde::Serialize;
+
+use super::{Http, Problem, sdp};
+use crate::{metrics, streams::StreamFacts};
+
+/// An entry of `GET /api/streams`.
+#[derive(Debug, Serialize)]
+struct StreamEntry {
+    id: String,
+    title: String,
+    codecs: Vec<&'static str>,
+    viewers: u32,
+    /// Decimal, in 10⁻⁹ SUT; nothing costs anything without a settlement.
+    price_per_second: &'static str,
+    whep: String,
+}
+
+/// `GET /api/streams/{id}`: the entry and more.
+#[derive(Debug, Serialize)]
+struct StreamDetail {
+    #[serde(flatten)]
+    entry: StreamEntry,
+    width: Option<u16>,
+    height: Option<u16>,
+    live_ms: u64,
+    publisher_present: bool,
+}
+
+impl From<&StreamFacts> for StreamEntry {
+    fn from(facts: &StreamFacts) -> Self {
+        Self {
+            id: facts.name.to_string(),
+            title: facts.title.clone(),
+            codecs: facts.codecs.iter().map(|codec| codec.name()).collect(),
+            viewers: facts.viewers,
+            price_per_second: "0",
+            whep: format!("/whep/{}", facts.name),
+        }
+    }
+}
+
+/// Live streams by name.
+pub async fn streams(State(http): State<Http>) -> Response {
+    let streams = http.control.streams();
+    fresh(streams.iter().map(StreamEntry::from).collect::<Vec<_>>())
+}
+
+/// One live stream.
+pub async fn stream(
+    State(http): State<Http>,
+    stream: Result<Path<String>, PathRejection>,
+) -> Result<Response, Problem> {
+    let name = sdp::stream_name(stream)?;
+    let facts = http.control.stream(&name).ok_or_else(|| {
+        let message = format!("Nobody publishes {name} now; /api/streams lists what is live.");
+        Problem::new(StatusCode::NOT_FOUND, "not_live", message)
+    })?;
+    let detail = StreamDetail {
+        entry: StreamEntry::from(&facts),
+        width: facts.size.map(|(width, _)| width),
+        height: facts.size.map(|(_, height)| height),
+        live_ms: u64::try_from(facts.live_for.as_millis()).unwrap_or(u64::MAX),
+        publisher_present: facts.publisher_present,
+    };
+    Ok(fresh(detail))
+}
+
+/// What runs here.
+pub async fn status(State(http): State<Http>) -> Response {
+    #[derive(Serialize)]
+    struct Status<'a> {
+        version: &'a str,
+        link: &'a str,
+        shards: usize,
+        udp_port: u16,
+        started_ms: u64,
+        open: bool,
+    }
+    let about = &http.about;
+    let started = about.started.duration_since(UNIX_EPOCH).unwrap_or_default();
+    fresh(Status {
+        version: about.version,
+        link: &about.link,
+        shards: about.shards,
+        udp_port: about.udp_port,
+        started_ms: u64::try_from(started.as_millis()).unwrap_or(u64::MAX),
+        open: about.open,
+    })
+}
+
+/// Prometheus' text format.
+pub async fn metrics(State(http): State<Http>) -> Response {
+    let text = http.metrics.render(http.control.totals(), &http.control.relay().counters());
+    ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response()
+}
+
+/// The process answers.
+pub async fn healthz() -> &'static str {
+    "ok\n"
+}
+
+/// New sessions are taken.
+pub async fn readyz(State(http): State<Http>) -> Result<&'static str, Problem> {
+    if http.control.is_draining() {
+        let message = "This relay is stopping; use another.";
+        return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "draining", message));
+    }
+    Ok("ready\n")
+}
+
+/// The local authority's certificate, for a phone to trust.
+pub async fn ca(State(http): State<Http>) -> Result<Response, Problem> {
+    let pem = http.about.ca_pem.clone().ok_or_else(|| {
+        let message = "This relay has no authority of its own; start it with --lan for one.";
+        Problem::new(StatusCode::NOT_FOUND, "no_ca", message)
+    })?;
+    // The type that makes a phone offer to install it.
+    Ok(([(header::CONTENT_TYPE, "application/x-x509-ca-cert")], pem).into_response())
+}
+
+fn fresh(value: impl Serialize) -> Response {
+    ([(header::CACHE_CONTROL, "no-store")], Json(value)).into_response()
+}
