@@ -38,7 +38,7 @@ class Card {
     this.watching = make("span", "badge watching");
     this.title = make("h2", "");
     this.chips = make("span", "chips");
-    const thumb = make("div", "thumb", this.still, this.video, make("span", "badge live", "Live"), this.watching);
+    const thumb = make("div", "thumb", threads(), this.still, this.video, make("span", "badge live", "Live"), this.watching);
     thumb.style.setProperty("--hue", String(hueOf(stream.id)));
     const link = /** @type {HTMLAnchorElement} */ (
       make("a", "card", thumb, make("div", "about", this.title, this.chips))
@@ -101,6 +101,26 @@ class Card {
     this.still.src = url;
     this.still.hidden = false;
   }
+}
+
+/** The threads of the sign, as the picture of a stream that has none yet. */
+function threads() {
+  const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+  svg.setAttribute("viewBox", "0 0 320 180");
+  svg.setAttribute("fill", "none");
+  svg.setAttribute("stroke-width", "3");
+  svg.setAttribute("aria-hidden", "true");
+  for (const [shape, colour] of [
+    ["M-10 108c58 0 58-44 117-44s58 56 116 56 59-48 117-48", "#5fd0b4"],
+    ["M-10 76c58 0 58 50 117 50s58-60 116-60 59 46 117 46", "#f2b56b"],
+    ["M-10 92h350", "#f4f1ea"],
+  ]) {
+    const path = document.createElementNS("http://www.w3.org/2000/svg", "path");
+    path.setAttribute("d", shape ?? "");
+    path.setAttribute("stroke", colour ?? "");
+    svg.append(path);
+  }
+  return svg;
 }
 
 /** A colour of its own for each stream that has no picture yet. @param {string} id */

@@ -47,6 +47,12 @@ function wordsFor(state, detail) {
         advice: "The stream is live, but nothing is sent to you: your access is closed, or the publisher pauses. The picture comes back by itself.",
         busy: true,
       };
+    case "away":
+      return {
+        what: "The publisher is away",
+        advice: "The connection of the publisher broke. If it comes back within some seconds, it goes on here.",
+        busy: true,
+      };
     case "waiting":
       return {
         what: "Waiting for the publisher",
@@ -170,7 +176,9 @@ viewer.on("stats", ({ stats, rates }) => {
   stat("size", `${size(stats.width, stats.height)} · ${whole(rates.fps)} fps`);
   stat("codec", [stats.codec, stats.audioCodec].filter(Boolean).join(" · ") || "–");
   stat("repairs", `${whole(stats.nack)} NACK · ${whole(stats.rtx)} RTX · ${whole(stats.pli)} PLI`);
-  stat("cipher", [stats.srtpCipher?.replace(/^AEAD_/, "").replaceAll("_", "-"), stats.dtlsVersion && `DTLS ${stats.dtlsVersion}`].filter(Boolean).join(" · ") || "DTLS-SRTP");
+  const cipher = stats.srtpCipher?.replace(/^(SRTP_)?(AEAD_)?/, "").replaceAll("_", "-");
+  const version = stats.dtlsVersion && `DTLS ${stats.dtlsVersion}`;
+  stat("cipher", [cipher, version].filter(Boolean).join(" · ") || "DTLS-SRTP");
 });
 
 viewer.on("stream", (stream) => {

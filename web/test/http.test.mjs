@@ -87,6 +87,7 @@ test("each status says what the caller can do", () => {
 
 test("a reason is one sentence of the body", () => {
   assert.equal(reasonIn("no such stream\nmore", "?"), "no such stream");
+  assert.equal(reasonIn('{"error":"not_live","message":"Nobody is live."}', "?"), "Nobody is live.");
   assert.equal(reasonIn('{"error":"no such stream"}', "?"), "no such stream");
   assert.equal(reasonIn('{"code":7}', "?"), "?");
   assert.equal(reasonIn("{broken", "?"), "?");

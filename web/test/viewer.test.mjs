@@ -4,7 +4,7 @@ import test from "node:test";
 import { CONNECT_MS, DISCONNECTED_MS, SILENCE_MS, judge } from "../pages/lib/viewer.js";
 
 /** @type {import("../pages/lib/viewer.js").Sight} */
-const playing = { connection: "connected", stateMs: 5000, silentMs: 0, frames: 9, live: true, restarted: false };
+const playing = { connection: "connected", stateMs: 5000, silentMs: 0, frames: 9, publisher: "present", restarted: false };
 
 /** @param {Partial<import("../pages/lib/viewer.js").Sight>} change @param {string} verdict */
 function check(change, verdict) {
@@ -20,16 +20,21 @@ test("packets and frames are a stream that plays", () => {
 test("silence is a closed gate while the stream is live, and the end when it is not", () => {
   check({ silentMs: SILENCE_MS }, "silent");
   check({ silentMs: SILENCE_MS, frames: 0 }, "silent");
-  check({ silentMs: SILENCE_MS, live: false }, "ended");
+  check({ silentMs: SILENCE_MS, publisher: "gone" }, "ended");
+});
+
+test("a publisher that may come back is waited for", () => {
+  check({ publisher: "away" }, "playing");
+  check({ silentMs: SILENCE_MS, publisher: "away" }, "away");
 });
 
 test("a path that breaks is given a moment", () => {
   check({ connection: "disconnected", stateMs: DISCONNECTED_MS - 1 }, "playing");
   check({ connection: "disconnected", stateMs: DISCONNECTED_MS }, "lost");
-  check({ connection: "disconnected", live: false }, "ended");
+  check({ connection: "disconnected", publisher: "gone" }, "ended");
   check({ connection: "failed" }, "lost");
   check({ connection: "closed" }, "lost");
-  check({ connection: "closed", live: false }, "ended");
+  check({ connection: "closed", publisher: "gone" }, "ended");
 });
 
 test("a session that never got a path says so", () => {

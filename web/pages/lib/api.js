@@ -10,6 +10,7 @@ import { RequestError, request } from "./http.js";
  * @property {number} viewers
  * @property {string} price_per_second decimal, `"0"` when it is free
  * @property {string} whep path of the WHEP endpoint
+ * @property {boolean} publisherPresent false while the relay waits for a publisher to come back
  */
 
 /** @typedef {{ version: string, link: string, shards: number, udp_port: number, started_ms: number, open: boolean }} Status */
@@ -54,6 +55,7 @@ function asStream(entry) {
     viewers: Number(entry?.viewers) || 0,
     price_per_second: String(entry?.price_per_second ?? "0"),
     whep: String(entry?.whep ?? `/whep/${encodeURIComponent(id)}`),
+    publisherPresent: entry?.publisher_present !== false,
   };
 }
 

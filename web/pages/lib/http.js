@@ -123,7 +123,8 @@ export function refusalOf(status) {
 }
 
 /**
- * The first sentence of an error's body: plain text, or `{"error": "…"}`.
+ * The first sentence of an error's body: plain text, or JSON with a `message` for people; `error`
+ * is a code for programs and serves only where there is nothing better.
  * @param {string} body
  * @param {string} fallback
  */
@@ -132,8 +133,8 @@ export function reasonIn(body, fallback) {
   if (text.startsWith("<")) return fallback;
   if (text.startsWith("{")) {
     try {
-      const { error, detail, title } = JSON.parse(text);
-      text = [error, detail, title].find((part) => typeof part === "string") ?? "";
+      const { message, detail, error } = JSON.parse(text);
+      text = [message, detail, error].find((part) => typeof part === "string") ?? "";
     } catch {
       return fallback;
     }

@@ -17,12 +17,14 @@ export const CONNECT_MS = 10_000;
 export const DISCONNECTED_MS = 4000;
 /** How often to ask whether a stream that is not live has begun. */
 const POLL_MS = 1000;
+/** @type {Sight["publisher"]} */
+const PRESENT = "present";
 
 /**
- * `connecting`, `playing`, `silent` (live, but nothing arrives), `waiting` (never seen live),
- * `ended` (was live), `reconnecting`, and five that need a person or another network:
+ * `connecting`, `playing`, `silent` (live, but nothing arrives), `away` (the publisher has a moment
+ * to come back), `waiting` (never seen live), `ended` (was live), `reconnecting`, and five that need a person or another network:
  * `payment`, `token`, `no-path` (HTTP works, UDP does not), `unreachable`, `refused`.
- * @typedef {"connecting" | "playing" | "silent" | "waiting" | "ended" | "reconnecting" | "payment" | "token" | "no-path" | "unreachable" | "refused"} ViewerState
+ * @typedef {"connecting" | "playing" | "silent" | "away" | "waiting" | "ended" | "reconnecting" | "payment" | "token" | "no-path" | "unreachable" | "refused"} ViewerState
  */
 
 /**
@@ -31,30 +33,32 @@ const POLL_MS = 1000;
  * @property {number} stateMs how long the connection has been in that state
  * @property {number} silentMs how long no packet came
  * @property {number} frames decoded so far
- * @property {boolean} live the relay lists the stream
+ * @property {"present" | "away" | "gone"} publisher `gone`: the relay does not list the stream
  * @property {boolean} restarted the relay is another process than the one we connected to
  */
+
+const SILENT_BECAUSE = /** @type {const} */ ({ present: "silent", away: "away", gone: "ended" });
 
 /**
  * What follows from what is known. Pure, so that a table can test it.
  * @param {Sight} sight
- * @returns {"connecting" | "playing" | "silent" | "ended" | "lost" | "no-path"}
+ * @returns {"connecting" | "playing" | "silent" | "away" | "ended" | "lost" | "no-path"}
  */
-export function judge({ connection, stateMs, silentMs, frames, live, restarted }) {
+export function judge({ connection, stateMs, silentMs, frames, publisher, restarted }) {
   if (restarted) return "lost";
   switch (connection) {
     case "failed":
       return frames > 0 ? "lost" : "no-path";
     case "closed":
-      return live ? "lost" : "ended";
+      return publisher === "gone" ? "ended" : "lost";
     case "disconnected":
-      if (!live) return "ended";
+      if (publisher === "gone") return "ended";
       return stateMs >= DISCONNECTED_MS ? "lost" : "playing";
     case "new":
     case "connecting":
       return stateMs >= CONNECT_MS ? "no-path" : "connecting";
     case "connected":
-      if (silentMs >= SILENCE_MS) return live ? "silent" : "ended";
+      if (silentMs >= SILENCE_MS) return SILENT_BECAUSE[publisher];
       return frames > 0 ? "playing" : "connecting";
   }
 }
@@ -176,11 +180,11 @@ export class Viewer extends TypedEvents {
 
       const silentMs = performance.now() - packetSince;
       const doubtful = connection !== "connected" || silentMs >= SILENCE_MS;
-      const [live, restarted] = doubtful
-        ? await Promise.all([this.#isLive(), this.#hasRestarted(startedMs)])
-        : [true, false];
+      const [publisher, restarted] = doubtful
+        ? await Promise.all([this.#publisher(), this.#hasRestarted(startedMs)])
+        : [PRESENT, false];
       const stateMs = performance.now() - stateSince;
-      const verdict = judge({ connection, stateMs, silentMs, frames: stats.frames, live, restarted });
+      const verdict = judge({ connection, stateMs, silentMs, frames: stats.frames, publisher, restarted });
       if (verdict === "ended" || verdict === "lost" || verdict === "no-path") return verdict;
       if (verdict === "playing") this.#backoff.reset();
       // A session that follows another keeps its word "reconnecting" until there is a picture.
@@ -188,11 +192,13 @@ export class Viewer extends TypedEvents {
     }
   }
 
-  async #isLive() {
+  /** @returns {Promise<Sight["publisher"]>} */
+  async #publisher() {
     try {
-      return (await liveStream(this.stream)) !== null;
+      const stream = await liveStream(this.stream);
+      return stream === null ? "gone" : stream.publisherPresent ? "present" : "away";
     } catch {
-      return true; // The relay does not answer: that is no word about the stream.
+      return PRESENT; // The relay does not answer: that is no word about the stream.
     }
   }
 

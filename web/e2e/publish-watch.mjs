@@ -1,0 +1,160 @@
+// Chromium publishes noise through the Publish page, browsers watch it through the Watch page.
+//
+//   node e2e/publish-watch.mjs --base http://127.0.0.1:8080 [--codec VP8|VP9|AV1|H264] [--seconds 30]
+//        [--bitrate 2500000] [--size 1280x720] [--viewers chromium,firefox] [--freezes-max 0]
+//        [--stream NAME]
+//
+// What the relay owes is measured against what the publisher encoded in the same seconds, so that a
+// slow encoder on a small machine is not taken for a relay that loses frames.
+
+import { parseArgs } from "node:util";
+
+import { must, pause, run, said, stats, until } from "./lib/scenario.mjs";
+
+/** A publisher below this is no test of anything. */
+const PUBLISHED_FPS_MIN = 8;
+/** Part of the published frames that must be decoded. */
+const DECODED_MIN = 0.8;
+/** From the first frame to the measurement: the bandwidth estimate rises, jitter buffers settle. */
+const SETTLE_MS = 4000;
+
+const { values } = parseArgs({
+  options: {
+    base: { type: "string", default: "http://127.0.0.1:8080" },
+    codec: { type: "string", default: "VP8" },
+    seconds: { type: "string", default: "30" },
+    bitrate: { type: "string", default: "2500000" },
+    size: { type: "string", default: "1280x720" },
+    viewers: { type: "string", default: "chromium,firefox" },
+    stream: { type: "string" },
+    "freezes-max": { type: "string", default: "0" },
+  },
+});
+const seconds = Number(values.seconds);
+const codec = values.codec.toUpperCase();
+const stream = values.stream ?? `e2e-${codec.toLowerCase()}-${process.pid}`;
+
+/** @typedef {import("./lib/scenario.mjs").Page} Page */
+
+await run(async (start) => {
+  const publisher = await (await start("chromium")).open();
+  await publish(publisher);
+
+  const viewers = [];
+  for (const name of values.viewers.split(",").filter(Boolean)) {
+    const browser = await start(name);
+    const page = await browser.open();
+    const openedAt = performance.now();
+    await page.goto(`${values.base}/watch/${stream}`);
+    await until(`the first frame in ${name}`, async () => ((await stats(page))?.framesDecoded ?? 0) > 0, { everyMs: 10 }).catch(
+      async (error) => must(false, `${error.message}; the page says: ${await said(page)}`),
+    );
+    viewers.push({ browser, page, firstFrameMs: Math.round(performance.now() - openedAt) });
+  }
+
+  await pause(SETTLE_MS);
+  const all = [publisher, ...viewers.map(({ page }) => page)];
+  const before = await Promise.all(all.map(stats));
+  await pause(seconds * 1000);
+  const after = await Promise.all(all.map(stats));
+
+  const [sentBefore, sentAfter] = [before[0], after[0]];
+  const published = sentAfter.framesEncoded - sentBefore.framesEncoded;
+  const elapsed = (sentAfter.atMs - sentBefore.atMs) / 1000;
+  must(
+    published >= PUBLISHED_FPS_MIN * elapsed,
+    `the publisher encoded only ${published} frames in ${elapsed.toFixed(1)} s`,
+  );
+  const results = viewers.map(({ browser, firstFrameMs }, index) => {
+    const [from, to] = [before[index + 1], after[index + 1]];
+    must(to, `${browser.name} lost its session`);
+    /** @param {string} key */
+    const during = (key) => (to[key] === null || from[key] === null ? null : to[key] - from[key]);
+    const span = (to.atMs - from.atMs) / 1000;
+    return {
+      browser: browser.name,
+      version: browser.version,
+      firstFrameMs,
+      framesDecoded: during("framesDecoded"),
+      framesDropped: during("framesDropped"),
+      freezes: during("freezes"),
+      lost: during("lost"),
+      nack: during("nack"),
+      pli: during("pli"),
+      rtx: during("rtx"),
+      audioPackets: during("audioPackets"),
+      audioLost: during("audioLost"),
+      bitrate: Math.round((8 * (during("bytes") ?? 0)) / span),
+      jitterBufferMs: Math.round((1000 * (during("jitterBufferDelay") ?? 0)) / Math.max(during("jitterBufferEmitted") ?? 0, 1)),
+      size: `${to.width}x${to.height}`,
+      codec: to.codec,
+      audioCodec: to.audioCodec,
+      srtpCipher: to.srtpCipher,
+      dtlsCipher: to.dtlsCipher,
+      tlsVersion: to.tlsVersion,
+      dtlsVersion: to.dtlsVersion,
+    };
+  });
+  const result = {
+    scenario: "publish-watch",
+    codec,
+    seconds: Number(elapsed.toFixed(1)),
+    published: {
+      frames: published,
+      fps: Number((published / elapsed).toFixed(1)),
+      bitrate: Math.round((8 * (sentAfter.bytes - sentBefore.bytes)) / elapsed),
+      size: `${sentAfter.width}x${sentAfter.height}`,
+      limitedBy: sentAfter.limitedBy,
+      srtpCipher: sentAfter.srtpCipher,
+      dtlsVersion: sentAfter.dtlsVersion,
+      rtx: sentAfter.rtx - sentBefore.rtx,
+      nack: sentAfter.nack - sentBefore.nack,
+      pli: sentAfter.pli - sentBefore.pli,
+    },
+    viewers: results,
+  };
+  try {
+    for (const viewer of results) judge(viewer, published);
+  } catch (error) {
+    console.log(JSON.stringify(result));
+    throw error;
+  }
+  return result;
+});
+
+/** @param {Page} page */
+async function publish(page) {
+  await page.goto(`${values.base}/publish?stream=${stream}`);
+  const has = await page.evaluate(`[...document.getElementById('codec').options].some(({ value }) => value === '${codec}')`);
+  must(has, `this Chromium cannot send ${codec}`);
+  await page.evaluate(`(() => {
+    const set = (id, value, type) => {
+      const field = document.getElementById(id);
+      field.value = value;
+      field.dispatchEvent(new Event(type, { bubbles: true }));
+    };
+    set('title', 'Noise in ${codec}', 'input');
+    set('pattern', 'noise', 'input');
+    set('codec', '${codec}', 'change');
+    set('size', '${values.size}', 'change');
+    set('bitrate', '${Number(values.bitrate) / 1000}', 'input');
+    document.getElementById('source-pattern').click();
+  })()`);
+  await until("the test pattern", () => page.evaluate("!document.getElementById('start').disabled"));
+  await page.evaluate("document.getElementById('start').click()");
+  await until("the publisher to be live", () => page.evaluate("window.sutantra.state === 'live'")).catch(async (error) =>
+    must(false, `${error.message}; the page says: ${await said(page)}`),
+  );
+}
+
+/** @param {any} viewer @param {number} published */
+function judge(viewer, published) {
+  const who = viewer.browser;
+  must(viewer.framesDecoded >= DECODED_MIN * published, `${who} decoded ${viewer.framesDecoded} of ${published} frames`);
+  must((viewer.freezes ?? 0) <= Number(values["freezes-max"]), `${who} froze ${viewer.freezes} times`);
+  must(viewer.codec?.toUpperCase() === codec, `${who} received ${viewer.codec} and not ${codec}`);
+  must(viewer.audioCodec === "opus" && viewer.audioPackets > 0, `${who} received no Opus`);
+  if (who !== "chromium") return;
+  must(viewer.srtpCipher?.includes("GCM"), `${who} negotiated ${viewer.srtpCipher} and not GCM`);
+  must(viewer.dtlsVersion === "1.2" || viewer.dtlsVersion === "1.3", `${who} speaks DTLS ${viewer.tlsVersion}`);
+}

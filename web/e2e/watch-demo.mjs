@@ -1,0 +1,72 @@
+// A newcomer: opens Home, clicks the demo stream, sees moving pictures.
+//
+//   node e2e/watch-demo.mjs --base http://127.0.0.1:8080 [--stream demo] [--frames 60]
+//        [--browser chromium|firefox] [--screenshots DIR]
+
+import { mkdir } from "node:fs/promises";
+import { join } from "node:path";
+import { parseArgs } from "node:util";
+
+import { must, run, said, stats, until } from "./lib/scenario.mjs";
+import { takeScreenshots } from "./lib/screenshots.mjs";
+
+const { values } = parseArgs({
+  options: {
+    base: { type: "string", default: "http://127.0.0.1:8080" },
+    stream: { type: "string", default: "demo" },
+    frames: { type: "string", default: "60" },
+    browser: { type: "string", default: "chromium" },
+    screenshots: { type: "string" },
+  },
+});
+
+await run(async (start) => {
+  const browser = await start(values.browser);
+  const page = await browser.open();
+  await page.emulate({ width: 1440, height: 900, dark: false, phone: false });
+  const openedAt = performance.now();
+  await page.goto(values.base);
+  const card = `document.querySelector('[data-stream="${values.stream}"]')`;
+  await until(`the card of ${values.stream} on Home`, () => page.evaluate(`${card} !== null`));
+  const homeMs = performance.now() - openedAt;
+
+  const clickedAt = performance.now();
+  await page.evaluate(`${card}.click()`);
+  // The document changes under the question: no answer yet is an answer.
+  const frames = async () => (await stats(page).catch(() => null))?.framesDecoded ?? 0;
+  await until("the first decoded frame", async () => (await frames()) > 0, { everyMs: 10 }).catch(async (error) => {
+    must(false, `${error.message}; the page says: ${await said(page)}`);
+  });
+  const firstFrameMs = performance.now() - clickedAt;
+  await until(`${values.frames} decoded frames`, async () => (await frames()) >= Number(values.frames));
+  const last = await stats(page);
+  const moves = await page.evaluate("(async () => { const v = document.querySelector('video'); const t = v.currentTime; await new Promise((r) => setTimeout(r, 500)); return v.currentTime > t && v.videoWidth > 0; })()");
+  must(moves, "frames are decoded, but the video element does not play");
+  must(await page.evaluate("document.getElementById('veil').hidden"), `the picture is covered: ${await said(page)}`);
+
+  /** @type {string[]} */
+  let screenshots = [];
+  const folder = values.screenshots;
+  if (folder) {
+    await mkdir(folder, { recursive: true });
+    screenshots = await takeScreenshots(await start("chromium"), values.base, values.stream, (name) => join(folder, name));
+  }
+  must(browser.complaints.length === 0, `the pages complain: ${browser.complaints[0]}`);
+  return {
+    scenario: "watch-demo",
+    browser: browser.name,
+    version: browser.version,
+    homeMs: Math.round(homeMs),
+    firstFrameMs: Math.round(firstFrameMs),
+    framesDecoded: last.framesDecoded,
+    freezes: last.freezes,
+    lost: last.lost,
+    codec: last.codec,
+    audioCodec: last.audioCodec,
+    size: `${last.width}x${last.height}`,
+    srtpCipher: last.srtpCipher,
+    tlsVersion: last.tlsVersion,
+    dtlsVersion: last.dtlsVersion,
+    screenshots: screenshots.length,
+  };
+});
