@@ -1,0 +1,99 @@
+//! `sutantra-perf`: what things cost, in instructions and in CPU time.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+mod bare_loop;
+mod instructions;
+mod limit;
+mod sockets;
+mod workload;
+
+use bare_loop::Cipher;
+
+/// Costs of the media path.
+#[derive(Parser)]
+#[command(name = "sutantra-perf", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// The bare receive-open-rewrite-seal-send loop over loopback: CPU ns a packet.
+    Limit(LimitArgs),
+    /// Instructions per forwarded packet, counted by callgrind, held against the baseline.
+    Instructions(InstructionArgs),
+    /// What `instructions` runs under callgrind.
+    #[command(hide = true)]
+    CallgrindWorkload {
+        /// Name of the case.
+        case: String,
+        /// How often.
+        rounds: u64,
+    },
+}
+
+/// Options of `limit`.
+#[derive(Args)]
+struct LimitArgs {
+    /// Packets of a subscriber in one message, one case each.
+    #[arg(long, value_delimiter = ',', default_value = "1,4,8,16")]
+    burst: Vec<usize>,
+    /// Links, one case each: io_uring, epoll.
+    #[arg(long, value_delimiter = ',', default_value = "io_uring,epoll")]
+    links: Vec<String>,
+    /// Sockets that receive.
+    #[arg(long, default_value_t = 100)]
+    receivers: usize,
+    /// RTP payload of a packet, bytes.
+    #[arg(long, default_value_t = 1150)]
+    payload_bytes: usize,
+    /// aes128-gcm, aes256-gcm or sha1-80.
+    #[arg(long, default_value = "aes256-gcm")]
+    cipher: Cipher,
+    /// Packets forwarded in one repeat.
+    #[arg(long, default_value_t = 100_000)]
+    packets: u64,
+    /// Repeats of each case, interleaved.
+    #[arg(long, default_value_t = 5)]
+    repeats: usize,
+    /// Do not read what arrives: the kernel drops it when the receivers' buffers are full, which
+    /// costs the sender less than delivering it.
+    #[arg(long)]
+    no_drain: bool,
+    /// Write the figures as JSON.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+/// Options of `instructions`.
+#[derive(Args)]
+struct InstructionArgs {
+    /// Fail when a count has grown by more than 3 %.
+    #[arg(long, conflicts_with = "update")]
+    check: bool,
+    /// Write the counts as the new baseline.
+    #[arg(long)]
+    update: bool,
+    /// The baseline.
+    #[arg(long, default_value = instructions::BASELINE)]
+    baseline: PathBuf,
+}
+
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().command {
+        Command::Limit(args) => limit::run(&args).map(|()| ExitCode::SUCCESS),
+        Command::Instructions(args) => instructions::run(&args),
+        Command::CallgrindWorkload { case, rounds } => {
+            workload::run(&case, rounds).map(|()| ExitCode::SUCCESS)
+        }
+    };
+    outcome.unwrap_or_else(|error| {
+        eprintln!("sutantra-perf: {error:#}");
+        ExitCode::from(2)
+    })
+}

@@ -1,0 +1,143 @@
+//! Receivers' sockets, and the CPU clock of a thread.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::os::fd::AsRawFd;
+
+/// Messages drained by one call.
+const BATCH: usize = 64;
+
+/// CPU time of the calling thread, user and system, ns.
+pub fn thread_cpu_ns() -> u64 {
+    // SAFETY: all zeroes is a valid `rusage`, which the call overwrites.
+    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+    // SAFETY: `usage` is valid and writable.
+    unsafe { libc::getrusage(libc::RUSAGE_THREAD, &mut usage) };
+    let ns = |time: libc::timeval| time.tv_sec as u64 * 1_000_000_000 + time.tv_usec as u64 * 1000;
+    ns(usage.ru_utime) + ns(usage.ru_stime)
+}
+
+/// Sockets on loopback that only take what comes, one datagram a message as a viewer's does.
+pub struct Receivers {
+    sockets: Vec<UdpSocket>,
+}
+
+impl Receivers {
+    /// Binds `count` sockets on free ports.
+    pub fn bind(count: usize) -> io::Result<Self> {
+        let bind = |_| {
+            let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
+            socket.set_nonblocking(true)?;
+            Ok(socket)
+        };
+        Ok(Self { sockets: (0..count).map(bind).collect::<io::Result<_>>()? })
+    }
+
+    /// Where they listen.
+    pub fn addresses(&self) -> io::Result<Vec<SocketAddr>> {
+        self.sockets.iter().map(UdpSocket::local_addr).collect()
+    }
+
+    /// Takes everything that waits and throws it away without copying it; datagrams taken.
+    pub fn drain(&self) -> io::Result<u64> {
+        let mut total = 0;
+        for socket in &self.sockets {
+            loop {
+                let taken = drain_batch(socket)?;
+                total += taken as u64;
+                if taken < BATCH {
+                    break;
+                }
+            }
+        }
+        Ok(total)
+    }
+
+    /// One datagram of the first socket, whole; `None` when none waits.
+    pub fn take_one(&self) -> io::Result<Option<Vec<u8>>> {
+        let mut buffer = vec![0; 2048];
+        match self.sockets[0].recv(&mut buffer) {
+            Ok(bytes) => {
+                buffer.truncate(bytes);
+                Ok(Some(buffer))
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+fn drain_batch(socket: &UdpSocket) -> io::Result<usize> {
+    // SAFETY: all zeroes is a valid `mmsghdr`: no name, no parts, no control message; a message
+    // without parts is taken from the queue and its bytes are dropped (`MSG_TRUNC`).
+    let mut messages: [libc::mmsghdr; BATCH] = unsafe { std::mem::zeroed() };
+    // SAFETY: `messages` holds BATCH valid headers, the descriptor is open, no timeout is given.
+    let taken = unsafe {
+        libc::recvmmsg(
+            socket.as_raw_fd(),
+            messages.as_mut_ptr(),
+            BATCH as u32,
+            libc::MSG_DONTWAIT | libc::MSG_TRUNC,
+            std::ptr::null_mut(),
+        )
+    };
+    if taken >= 0 {
+        return Ok(taken as usize);
+    }
+    let error = io::Error::last_os_error();
+    if error.kind() == io::ErrorKind::WouldBlock { Ok(0) } else { Err(error) }
+}
+
+/// Sends `bytes` as one message of datagrams of `segment_bytes` (UDP GSO) to `to`.
+pub fn send_train(
+    socket: &UdpSocket,
+    to: SocketAddr,
+    bytes: &[u8],
+    segment_bytes: usize,
+) -> io::Result<()> {
+    if bytes.len() <= segment_bytes {
+        return socket.send_to(bytes, to).map(drop);
+    }
+    let segment = libc::c_int::try_from(segment_bytes).map_err(io::Error::other)?;
+    let size = size_of::<libc::c_int>() as libc::socklen_t;
+    // SAFETY: the pointer is to `segment`, which lives through the call, and `size` is its size.
+    let done = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_UDP,
+            libc::UDP_SEGMENT,
+            (&raw const segment).cast(),
+            size,
+        )
+    };
+    if done != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    socket.send_to(bytes, to).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_train_arrives_as_single_datagrams_and_is_counted() {
+        let receivers = Receivers::bind(2).expect("loopback");
+        let to = receivers.addresses().expect("bound");
+        let sender = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback");
+        send_train(&sender, to[0], &[7; 250], 100).expect("three datagrams");
+        send_train(&sender, to[1], &[8; 100], 100).expect("one datagram");
+        assert_eq!(receivers.take_one().expect("it waits"), Some(vec![7; 100]));
+        assert_eq!(receivers.drain().expect("they wait"), 3);
+        assert_eq!(receivers.take_one().expect("nothing waits"), None);
+    }
+
+    #[test]
+    fn the_clock_of_a_thread_runs_only_while_it_works() {
+        let before = thread_cpu_ns();
+        while thread_cpu_ns() - before < 2_000_000 {}
+        let idle_from = thread_cpu_ns();
+        std::thread::sleep(std::time::Duration::from_millis(30));
+        assert!(thread_cpu_ns() - idle_from < 10_000_000);
+    }
+}
