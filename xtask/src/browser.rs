@@ -1,6 +1,5 @@
 //! Scenarios in real browsers against a real node, on a network of their own where that is allowed.
 
-use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -11,77 +10,136 @@ use crate::process::run;
 use crate::tally::Tally;
 use crate::workspace::Workspace;
 
-const SCENARIOS: &str = "web/e2e";
+/// One run of a script under web/e2e, against a node of its own.
+pub struct Scenario {
+    /// Unique.
+    pub name: &'static str,
+    script: &'static str,
+    arguments: &'static [&'static str],
+    /// Takes `--seconds`, how long is watched.
+    has_length: bool,
+}
+
+/// From the least to the most: the first that fails names the nearest cause.
+pub const SCENARIOS: &[Scenario] = &[
+    Scenario {
+        name: "demo-chromium",
+        script: "watch-demo",
+        arguments: &["--browser", "chromium"],
+        has_length: false,
+    },
+    Scenario {
+        name: "demo-firefox",
+        script: "watch-demo",
+        arguments: &["--browser", "firefox"],
+        has_length: false,
+    },
+    publish_and_watch("vp8", &["--codec", "VP8", "--size", "640x360"]),
+    publish_and_watch("vp9", &["--codec", "VP9", "--size", "640x360"]),
+    publish_and_watch("av1", &["--codec", "AV1", "--size", "640x360"]),
+    // Debian's Firefox fetches its H.264 decoder from the net: Chromium alone.
+    publish_and_watch("h264", &["--codec", "H264", "--size", "640x360", "--viewers", "chromium"]),
+];
+
+const fn publish_and_watch(name: &'static str, arguments: &'static [&'static str]) -> Scenario {
+    Scenario { name, script: "publish-watch", arguments, has_length: true }
+}
+
+/// How long a test watches; the soak does it for longer.
+const TEST_SECONDS: u32 = 6;
 /// The longest that one scenario may take; beyond it the scenario hangs and is killed.
 const SCENARIO_LIMIT: Duration = Duration::from_secs(300);
 const ALL_LIMIT: Duration = Duration::from_secs(20 * 60);
 
-/// Builds the node and runs every scenario, inside a namespace when we may make one.
+/// Builds the node and runs every scenario for a few seconds.
 pub fn test(workspace: &Workspace, tally: &mut Tally) -> Result<()> {
-    build(workspace, tally)?;
+    workspace.build(tally)?;
+    let names = SCENARIOS.iter().map(|scenario| scenario.name).collect::<Vec<_>>();
+    on_own_network(workspace, &names, TEST_SECONDS, tally)
+}
+
+/// Runs scenarios inside a namespace when we may make one, else where we are.
+pub fn on_own_network(
+    workspace: &Workspace,
+    names: &[&str],
+    seconds: u32,
+    tally: &mut Tally,
+) -> Result<()> {
     match Pair::create() {
         Ok(pair) => {
             let mut command = pair.command(std::env::current_exe()?);
-            run(command.current_dir(&workspace.root).arg("scenarios"), ALL_LIMIT, tally)
+            command.current_dir(&workspace.root).args(["scenarios", "--seconds"]);
+            run(command.arg(seconds.to_string()).args(names), ALL_LIMIT, tally)
         }
         Err(error) => {
             // Not root: the host's own interfaces serve, which browsers gather as well.
             println!("on the host's network, since there is no own one: {error:#}");
-            run_here(workspace, tally)
+            let outcome = run_here(workspace, names, seconds);
+            println!("{}", outcome.closing_line());
+            tally.passed += outcome.passed;
+            tally.failed += outcome.failed;
+            outcome.into_result()
         }
     }
 }
 
-/// Builds every program of the workspace.
-pub fn build(workspace: &Workspace, tally: &mut Tally) -> Result<()> {
-    // The whole workspace, as the tests build it: another choice of crates would unify features
-    // differently and build them again.
-    let scope = ["build", "--release", "--workspace", "--bins", "--locked"];
-    run(workspace.cargo().args(scope), ALL_LIMIT, tally)
+/// What became of the scenarios.
+#[derive(Default)]
+pub struct Outcome {
+    passed: u64,
+    failed: u64,
+    names_failed: Vec<&'static str>,
 }
 
-/// Runs every scenario on the network that we are in; counts each as one test.
-pub fn run_here(workspace: &Workspace, tally: &mut Tally) -> Result<()> {
-    let mut failed = Vec::new();
-    for scenario in scenarios(workspace)? {
-        let name = scenario.file_stem().expect("it ends in .mjs").to_string_lossy().into_owned();
+impl Outcome {
+    /// The closing line, as libtest prints it, so that whoever started us counts it.
+    pub fn closing_line(&self) -> String {
+        let verdict = if self.failed == 0 { "ok" } else { "FAILED" };
+        format!("test result: {verdict}. {} passed; {} failed", self.passed, self.failed)
+    }
+
+    /// An error if one failed.
+    pub fn into_result(self) -> Result<()> {
+        ensure!(self.failed == 0, "scenarios failed: {}", self.names_failed.join(", "));
+        Ok(())
+    }
+}
+
+/// Runs scenarios on the network that we are in; goes on after a failure.
+pub fn run_here(workspace: &Workspace, names: &[&str], seconds: u32) -> Outcome {
+    let mut total = Outcome::default();
+    for scenario in SCENARIOS.iter().filter(|scenario| names.contains(&scenario.name)) {
+        let name = scenario.name;
         let started = Instant::now();
-        let outcome = run_scenario(workspace, &scenario, &name);
+        let outcome = run_scenario(workspace, scenario, seconds);
         let took = started.elapsed().as_secs_f64();
         match outcome {
             Ok(()) => {
-                tally.passed += 1;
+                total.passed += 1;
                 println!("scenario {name} ... ok ({took:.1} s)");
             }
             Err(error) => {
-                tally.failed += 1;
+                total.failed += 1;
+                total.names_failed.push(name);
                 println!("scenario {name} ... FAILED ({took:.1} s): {error:#}");
-                failed.push(name);
             }
         }
     }
-    ensure!(failed.is_empty(), "scenarios failed: {}", failed.join(", "));
-    Ok(())
+    total
 }
 
-fn scenarios(workspace: &Workspace) -> Result<Vec<PathBuf>> {
-    let directory = workspace.root.join(SCENARIOS);
-    let entries = std::fs::read_dir(&directory).with_context(|| format!("{SCENARIOS} is gone"))?;
-    let mut files: Vec<PathBuf> = entries
-        .flatten()
-        .map(|entry| entry.path())
-        .filter(|path| path.extension().is_some_and(|extension| extension == "mjs"))
-        .collect();
-    files.sort();
-    ensure!(!files.is_empty(), "{SCENARIOS} holds no scenario");
-    Ok(files)
-}
-
-fn run_scenario(workspace: &Workspace, scenario: &Path, name: &str) -> Result<()> {
-    let directory = workspace.target.join("e2e").join(name);
+fn run_scenario(workspace: &Workspace, scenario: &Scenario, seconds: u32) -> Result<()> {
+    let directory = workspace.target.join("e2e").join(scenario.name);
     let node = Node::start(workspace, &directory, &[])?;
     let mut command = workspace.command("node");
-    command.arg(scenario).env("SUTANTRA_URL", &node.url).env("SUTANTRA_E2E_OUT", &directory);
+    command
+        .current_dir(workspace.root.join("web"))
+        .arg(format!("e2e/{}.mjs", scenario.script))
+        .args(["--base", &node.url])
+        .args(scenario.arguments);
+    if scenario.has_length {
+        command.args(["--seconds", &seconds.to_string()]);
+    }
     let outcome = run(&mut command, SCENARIO_LIMIT, &mut Tally::default());
     outcome.with_context(|| format!("the node's log: {}", node.log.display()))
 }

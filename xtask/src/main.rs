@@ -6,6 +6,7 @@ mod citations;
 mod direction;
 #[cfg(test)]
 mod documents;
+mod fuzz;
 mod netns;
 mod node;
 mod process;
@@ -47,9 +48,15 @@ enum Task {
     },
     /// The requirements that no test cites, and the module table of ARCHITECTURE.md.
     Requirements,
-    /// Runs the browser scenarios on the network that it is started in.
+    /// Runs browser scenarios on the network that it is started in.
     #[command(hide = true)]
-    Scenarios,
+    Scenarios {
+        /// How long is watched.
+        #[arg(long)]
+        seconds: u32,
+        /// Which.
+        names: Vec<String>,
+    },
 }
 
 fn main() -> anyhow::Result<()> {
@@ -58,6 +65,11 @@ fn main() -> anyhow::Result<()> {
         Task::Test { only, skip_browser } => steps::test(&workspace, only.as_deref(), skip_browser),
         Task::Soak { resume, only } => soak::soak(&workspace, resume, only.as_deref()),
         Task::Requirements => requirements::report(&workspace),
-        Task::Scenarios => browser::run_here(&workspace, &mut tally::Tally::default()),
+        Task::Scenarios { seconds, names } => {
+            let names: Vec<&str> = names.iter().map(String::as_str).collect();
+            let outcome = browser::run_here(&workspace, &names, seconds);
+            println!("{}", outcome.closing_line());
+            outcome.into_result()
+        }
     }
 }

@@ -21,7 +21,7 @@ pub struct Node {
     pub url: String,
     /// What it printed.
     pub log: PathBuf,
-    process: Guard,
+    _process: Guard,
 }
 
 impl Node {
@@ -48,12 +48,7 @@ impl Node {
         let mut process = Guard(command.spawn().context("sutantra-node does not start")?);
         wait_until_ready(http, &mut process.0)
             .with_context(|| format!("its log: {}", log.display()))?;
-        Ok(Node { url: format!("http://{http}"), log, process })
-    }
-
-    /// Process id.
-    pub fn pid(&self) -> u32 {
-        self.process.0.id()
+        Ok(Node { url: format!("http://{http}"), log, _process: process })
     }
 }
 

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 use crate::process::run;
 use crate::tally::Tally;
 use crate::workspace::Workspace;
-use crate::{browser, requirements, tools};
+use crate::{browser, fuzz, requirements, tools};
 
 /// Something that must hold, checked by itself.
 struct Step {
@@ -24,8 +24,14 @@ const STEPS: &[Step] = &[
     Step { name: "fmt", about: "formatting", run: fmt },
     Step { name: "lints", about: "clippy, warnings are errors", run: lints },
     Step { name: "tests", about: "unit, property, simulation, integration tests", run: tests },
+    Step { name: "fuzz", about: "every parser: corpus, then 20 s of search", run: fuzz::test },
     Step { name: "web", about: "type check and unit tests of the pages", run: web },
     Step { name: "browsers", about: "scenarios in Chromium and Firefox", run: browser::test },
+    Step {
+        name: "instructions",
+        about: "counts per packet, against the baseline",
+        run: instructions,
+    },
     Step { name: "requirements", about: "the table, the module map", run: requirements },
 ];
 
@@ -105,6 +111,12 @@ fn web(workspace: &Workspace, tally: &mut Tally) -> Result<()> {
         run(npm.args(script).current_dir(workspace.root.join("web")), LIMIT, tally)?;
     }
     Ok(())
+}
+
+fn instructions(workspace: &Workspace, tally: &mut Tally) -> Result<()> {
+    workspace.build(tally)?;
+    let mut perf = workspace.command(workspace.binary("sutantra-perf"));
+    run(perf.args(["instructions", "--check"]), LIMIT, tally)
 }
 
 fn requirements(workspace: &Workspace, _: &mut Tally) -> Result<()> {

@@ -22,6 +22,7 @@ const PACKAGES: &[Package] = &[
     Package { name: "firefox-esr", programs: &["firefox-esr", "firefox"] },
     Package { name: "prometheus", programs: &["promtool"] },
     Package { name: "valgrind", programs: &["valgrind"] },
+    Package { name: "g++", programs: &["c++", "g++", "clang++"] }, // libFuzzer is C++.
     Package { name: "iproute2", programs: &["ip"] },
 ];
 

@@ -3,8 +3,15 @@
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+
+use crate::process::run;
+use crate::tally::Tally;
+
+/// The longest that a build may take; beyond it something waits for a lock and is killed.
+const BUILD_LIMIT: Duration = Duration::from_secs(20 * 60);
 
 /// A checkout of the project.
 pub struct Workspace {
@@ -39,6 +46,13 @@ impl Workspace {
             .context("cargo metadata does not start")?;
         ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         serde_json::from_slice(&output.stdout).context("cargo metadata does not print JSON")
+    }
+
+    /// Builds every program of the workspace, as the tests build it: another choice of crates would
+    /// unify features differently and build the dependencies again.
+    pub fn build(&self, tally: &mut Tally) -> Result<()> {
+        let scope = ["build", "--release", "--workspace", "--bins", "--locked"];
+        run(self.cargo().args(scope), BUILD_LIMIT, tally)
     }
 
     /// A command that starts in the root.

@@ -1,0 +1,56 @@
+//! Fuzz targets of sfu/fuzz: the corpus is replayed, then the search goes on for a time.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::process::run;
+use crate::tally::Tally;
+use crate::workspace::Workspace;
+
+const CRATE: &str = "sfu/fuzz";
+/// How long a test searches in each target.
+const TEST_SEARCH: Duration = Duration::from_secs(20);
+/// Building the instrumented crates, beyond the search itself.
+const BUILD_LIMIT: Duration = Duration::from_secs(15 * 60);
+
+/// The targets, by the files that hold them.
+pub fn targets(workspace: &Workspace) -> Result<Vec<String>> {
+    let entries = std::fs::read_dir(workspace.root.join(CRATE).join("fuzz_targets"));
+    let mut targets: Vec<String> = entries
+        .with_context(|| format!("{CRATE}/fuzz_targets"))?
+        .flatten()
+        .filter_map(|entry| Some(entry.file_name().to_str()?.strip_suffix(".rs")?.to_owned()))
+        .collect();
+    targets.sort();
+    ensure!(!targets.is_empty(), "{CRATE} has no target");
+    Ok(targets)
+}
+
+/// Every target for a short while; each counts as one test.
+pub fn test(workspace: &Workspace, tally: &mut Tally) -> Result<()> {
+    for target in targets(workspace)? {
+        search(workspace, &target, TEST_SEARCH)?;
+        tally.passed += 1;
+        println!("fuzz target {target} ... ok");
+    }
+    Ok(())
+}
+
+/// Replays the corpus of `target` and searches for `time`; a find is an error.
+pub fn search(workspace: &Workspace, target: &str, time: Duration) -> Result<()> {
+    let found = workspace.target.join("fuzz").join("corpus").join(target);
+    let find = workspace.target.join("fuzz").join(format!("find-{target}-"));
+    let mut command = workspace.cargo();
+    // In this directory, else its .cargo/config.toml with the instrumentation does not apply.
+    command
+        .current_dir(workspace.root.join(CRATE))
+        .args(["run", "--release", "--locked", "--bin", target, "--", "-create_missing_dirs=1"])
+        .arg(format!("-max_total_time={}", time.as_secs()))
+        .args(["-timeout=5", "-rss_limit_mb=1024", "-verbosity=0", "-print_final_stats=1"])
+        .arg(format!("-artifact_prefix={}", find.display()))
+        .arg(found)
+        .arg(format!("corpus/{target}"));
+    run(&mut command, BUILD_LIMIT + time, &mut Tally::default())
+        .with_context(|| format!("fuzz target {target}"))
+}
