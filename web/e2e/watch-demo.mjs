@@ -1,20 +1,21 @@
 // A newcomer: opens Home, clicks the demo stream, sees moving pictures.
 //
-//   node e2e/watch-demo.mjs --base http://127.0.0.1:8080 [--stream demo] [--frames 60]
+//   node e2e/watch-demo.mjs --base http://127.0.0.1:8080 [--stream demo] [--frames 120]
 //        [--browser chromium|firefox] [--screenshots DIR]
 
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 
-import { must, run, said, stats, until } from "./lib/scenario.mjs";
+import { SILENCE_MS } from "../pages/lib/viewer.js";
+import { must, pause, run, said, stats, until } from "./lib/scenario.mjs";
 import { takeScreenshots } from "./lib/screenshots.mjs";
 
 const { values } = parseArgs({
   options: {
     base: { type: "string", default: "http://127.0.0.1:8080" },
     stream: { type: "string", default: "demo" },
-    frames: { type: "string", default: "60" },
+    frames: { type: "string", default: "120" },
     browser: { type: "string", default: "chromium" },
     screenshots: { type: "string" },
   },
@@ -42,6 +43,8 @@ await run(async (start) => {
   const last = await stats(page);
   const moves = await page.evaluate("(async () => { const v = document.querySelector('video'); const t = v.currentTime; await new Promise((r) => setTimeout(r, 500)); return v.currentTime > t && v.videoWidth > 0; })()");
   must(moves, "frames are decoded, but the video element does not play");
+  // Longer than the page takes to call a stream silent.
+  await pause(SILENCE_MS + 1000);
   must(await page.evaluate("document.getElementById('veil').hidden"), `the picture is covered: ${await said(page)}`);
 
   /** @type {string[]} */

@@ -175,7 +175,7 @@ export class Viewer extends TypedEvents {
       const stats = await readStats(client.pc);
       const rates = ratesBetween(before, stats);
       if (rates && rates.packets > 0) packetSince = performance.now();
-      if (!before || rates) before = stats;
+      before = stats;
       this.emit("stats", { stats, rates });
 
       const silentMs = performance.now() - packetSince;
