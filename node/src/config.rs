@@ -8,14 +8,15 @@ use std::{
     time::Duration,
 };
 
+pub mod endpoints;
 pub mod file;
 pub mod home;
 pub mod keys;
 
 use keys::{Key, Kind};
 
-/// More threads than any machine this runs on has cores.
-pub const SHARDS_MAX: usize = 256;
+pub use sfu::limits::SHARDS_MAX;
+
 /// Longest time that a shard may gather, microseconds: beyond it people see the delay.
 pub const GATHER_US_MAX: u64 = 1000;
 /// Host candidates of an answer; each costs every viewer a connectivity check.

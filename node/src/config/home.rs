@@ -219,7 +219,7 @@ pub fn dtls_certificate(dir: &Path) -> Result<DtlsCert, HomeError> {
 }
 
 /// One PEM block (RFC 7468).
-fn pem(label: &str, der: &[u8]) -> String {
+pub fn pem(label: &str, der: &[u8]) -> String {
     let mut text = format!("-----BEGIN {label}-----\n");
     let base64 = STANDARD.encode(der);
     for line in base64.as_bytes().chunks(64) {
@@ -264,14 +264,8 @@ pub fn read_secret_or_create(
     Ok(text)
 }
 
-/// Replaces the file as a whole (mode 600): a crash leaves the old text or the new one.
-pub fn replace_secret(path: &Path, text: &str) -> Result<(), HomeError> {
-    let temp = write_temp(path, text)?;
-    fs::rename(&temp, path).map_err(io_at(path))?;
-    sync_parent(path)
-}
-
-/// As [`replace_secret`], but a file that is there already stays: who comes second reads it.
+/// The file appears whole or not at all; one that is there already stays: who comes second reads
+/// it.
 fn write_secret_if_absent(path: &Path, text: &str) -> Result<(), HomeError> {
     let temp = write_temp(path, text)?;
     let linked = fs::hard_link(&temp, path);

@@ -116,7 +116,7 @@ fn every_value_that_cannot_be_is_named_with_its_origin() {
             --udp-port: `udp-port` cannot be `70000`: a UDP port is 0 to 65535
             --media-ip: `media-ip` cannot be `0.0.0.0`: no peer can send to it
             --media-ip: `media-ip` cannot be `host`: an IPv4 or IPv6 address, without a port
-            SUTANTRA_SHARDS: `shards` cannot be `0`: between 1 and 256 shards
+            SUTANTRA_SHARDS: `shards` cannot be `0`: between 1 and 64 shards
             SUTANTRA_PIN: `pin` cannot be `maybe`: say true or false
             --link: `link` cannot be `dpdk`: say auto, io_uring or epoll
             /home/ada/.local/share/sutantra/sutantra.toml:2: `gather-us` cannot be `1001`: 0 to 1000 microseconds

@@ -1,0 +1,338 @@
+//! `dev`: starts everything in order, shows the screen, waits for the end, drains.
+
+use std::{
+    env,
+    future::Future,
+    io::{self, IsTerminal, Write},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener},
+    path::{Path, PathBuf},
+    process,
+    sync::Arc,
+    thread,
+    time::SystemTime,
+};
+
+use anyhow::{Context, anyhow, bail};
+use chain_types::AccountId;
+use sfu::{
+    Relay, RelayConfig, StartError,
+    io::{BindError, Endpoint, LinkKind},
+    limits::SESSIONS_PER_SHARD_MAX,
+};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+use crate::{
+    admission::{Admission, Grants, Open},
+    banner::{self, Banner},
+    config::{
+        Config, Link, LogFormat, TlsChoice, endpoints,
+        home::{self, Home},
+    },
+    demo::{self, Demo},
+    doctor,
+    http::{self, About, Access},
+    lan::{self, Authority},
+    metrics::{BuildInfo, Metrics},
+    relay_control::{ByAdmission, Control},
+    tls::{self, Tls},
+};
+
+/// Threads of the runtime: HTTP and timers only, media has threads of its own.
+const RUNTIME_THREADS: usize = 2;
+/// Exit code of a process that Ctrl-C ended (128 + SIGINT).
+const INTERRUPTED: i32 = 130;
+
+/// Runs a node until it is told to end.
+pub fn run(config: Config, file: Option<PathBuf>) -> anyhow::Result<()> {
+    let started = SystemTime::now();
+    start_log(config.log_format);
+    if let Some(file) = file {
+        tracing::info!(file = %file.display(), "configuration file read");
+    }
+    if let Some(path) = &config.decisions {
+        // Said rather than ignored: who sets it relies on it.
+        bail!("--decisions unix:{}: this version takes decisions from tokens only", path.display());
+    }
+    let mut home = open_home(&config)?;
+    let issuer = home::issuer_key(home.dir())?;
+    let certificate = home::dtls_certificate(home.dir())?;
+    let grants = match config.open {
+        true => None,
+        false => Some(Arc::new(Grants::open(home.dir(), vec![AccountId::from(&issuer)])?)),
+    };
+    let listener = bind_http(config.http)?;
+    let http_at = listener.local_addr().context("the HTTP listener has no address")?;
+    let web = Web::prepare(&config, home.dir())?;
+
+    let (link, no_uring) = choose_link(config.link)?;
+    let relay_config = RelayConfig {
+        shards: config.shards,
+        link,
+        endpoints: endpoints::plan(
+            &config.media_ips,
+            &sfu::io::host_addresses(),
+            http_at.ip().is_loopback(),
+            config.udp_port,
+        )?,
+        pin: config.pin,
+        gather: config.gather,
+        certificate,
+        sessions_max: config.shards * SESSIONS_PER_SHARD_MAX,
+    };
+    let (relay, events, gates) = start_relay(relay_config)?;
+    let relay = Arc::new(relay);
+    let version = env!("CARGO_PKG_VERSION");
+    let metrics = Arc::new(Metrics::new(&BuildInfo { version, link: link.to_string(), started }));
+    let (control, inputs) =
+        Control::new(relay.clone(), events, gates, Box::new(ByAdmission), metrics.clone());
+    let decider = {
+        let control = control.clone();
+        let name = "control".to_owned();
+        thread::Builder::new().name(name).spawn(move || control.run(inputs))
+    };
+    let decider = decider.context("no thread for the control side")?;
+    let demo = match config.demo {
+        true => Some(Demo::start(control.clone())?),
+        false => None,
+    };
+
+    let endpoints = relay.endpoints().to_vec();
+    let base_url = format!("{}://{}", web.scheme(), shown_authority(http_at, &endpoints));
+    let about = About {
+        version,
+        link: link.to_string(),
+        shards: config.shards,
+        udp_port: endpoints.first().map_or(0, |endpoint| endpoint.bind.port()),
+        started,
+        open: config.open,
+        loopback: http_at.ip().is_loopback(),
+        ca_pem: web.authority.as_ref().map(|authority| authority.pem().to_owned()),
+    };
+    let admission: Arc<dyn Admission> = match &grants {
+        Some(grants) => grants.clone(),
+        None => Arc::new(Open),
+    };
+    let access = Access { admission, grants, issuer };
+    let app = http::router(control.clone(), access, metrics, about);
+
+    // Plain HTTP, also where HTTPS is spoken: commands of this home send signed words only.
+    home.announce(&format!("http://{}", reachable(http_at)))?;
+    let bound: Vec<_> = endpoints.iter().map(|endpoint| endpoint.bind).collect();
+    let advertised: Vec<_> = endpoints.iter().map(|endpoint| endpoint.advertise.ip()).collect();
+    let asked_for = config.link == Link::Epoll;
+    let screen = Banner {
+        version: version.to_owned(),
+        demo: demo.is_some().then(|| format!("{base_url}/watch/{}", demo::NAME)),
+        checks: vec![
+            doctor::secure_context(http_at, web.tls.is_some()),
+            doctor::access(config.open, http_at),
+            doctor::link(link, asked_for, no_uring.as_deref(), config.shards),
+            doctor::udp_port(&bound),
+            doctor::buffers(relay.buffer_bytes()),
+            doctor::candidates(&advertised),
+        ],
+        lan: web.authority.as_ref().map(|_| banner::Lan {
+            guide: lan::trust_guide(&base_url),
+            qr_code: lan::qr_code(&format!("{base_url}/")).unwrap_or_default(),
+        }),
+        token_hint: (!config.open && !http_at.ip().is_loopback()).then(|| {
+            "A token for a viewer: sutantra-node grant --stream demo --role subscribe".to_owned()
+        }),
+        base_url,
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(RUNTIME_THREADS)
+        .thread_name("http")
+        .enable_all()
+        .build()
+        .context("no threads for HTTP")?;
+    runtime.block_on(async {
+        let listener = tokio::net::TcpListener::from_std(listener).context("the HTTP listener")?;
+        // Before the screen: who reads it may press Ctrl-C at once.
+        let ended = end_of_run()?;
+        web.keep_fresh()?;
+        show(&screen);
+        tls::serve(listener, web.tls, app, async {
+            ended.await;
+            tracing::info!("draining; Ctrl-C again ends at once");
+            let control = control.clone();
+            // Waits for the shards, so not on a thread of the runtime.
+            let _ = tokio::task::spawn_blocking(move || control.drain()).await;
+        })
+        .await;
+        anyhow::Ok(())
+    })?;
+    drop(runtime);
+    drop(demo);
+    drop((control, relay));
+    decider.join().map_err(|_| anyhow!("the control side has panicked"))?;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+fn start_log(format: LogFormat) {
+    let filter = EnvFilter::try_from_env("SUTANTRA_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    match format {
+        LogFormat::Text => log.with_ansi(colour(&io::stderr())).with_target(false).init(),
+        LogFormat::Json => log.json().init(),
+    }
+}
+
+fn colour(stream: &impl IsTerminal) -> bool {
+    banner::wants_colour(stream.is_terminal(), env::var("NO_COLOR").ok().as_deref())
+}
+
+fn show(screen: &Banner) {
+    let text = banner::render(screen, colour(&io::stdout()));
+    // A closed stdout (a service without one) is no reason not to run.
+    let _ = io::stdout().write_all(text.as_bytes()).and_then(|()| io::stdout().flush());
+}
+
+fn open_home(config: &Config) -> anyhow::Result<Home> {
+    if !config.home_is_default {
+        return Ok(Home::open(&config.home)?);
+    }
+    let (home, warning) = Home::open_default(&config.home, &env::temp_dir())?;
+    if let Some(warning) = warning {
+        tracing::warn!("{warning}");
+    }
+    Ok(home)
+}
+
+fn bind_http(at: SocketAddr) -> anyhow::Result<TcpListener> {
+    let listener = TcpListener::bind(at).map_err(|error| match error.kind() {
+        io::ErrorKind::AddrInUse => anyhow!(
+            "TCP port {} on {} is taken by another process; choose another with --http",
+            at.port(),
+            at.ip()
+        ),
+        io::ErrorKind::PermissionDenied => {
+            anyhow!("not allowed to bind TCP port {}; choose one above 1023 with --http", at.port())
+        }
+        io::ErrorKind::AddrNotAvailable => {
+            anyhow!("this host has no address {}; choose another with --http", at.ip())
+        }
+        _ => anyhow!("cannot listen on {at}: {error}"),
+    })?;
+    listener.set_nonblocking(true).context("the HTTP listener")?;
+    Ok(listener)
+}
+
+/// The link, and why it is not io_uring where nobody asked for another.
+fn choose_link(link: Link) -> anyhow::Result<(LinkKind, Option<String>)> {
+    match (link, sfu::io::available()) {
+        (Link::Epoll, _) => Ok((LinkKind::Epoll, None)),
+        (Link::IoUring | Link::Auto, Ok(())) => Ok((LinkKind::IoUring, None)),
+        (Link::Auto, Err(reason)) => Ok((LinkKind::Epoll, Some(reason.to_string()))),
+        (Link::IoUring, Err(reason)) => bail!("--link io_uring: {reason}; drop it to use epoll"),
+    }
+}
+
+type Started = (Relay, crossbeam_channel::Receiver<sfu::ports::Event>, sfu::ports::GateSender);
+
+/// Starts the shards; passes over host addresses that are going away or not ready yet.
+fn start_relay(mut config: RelayConfig) -> anyhow::Result<Started> {
+    loop {
+        match Relay::start(config.clone()) {
+            Err(StartError::Bind(BindError::NoSuchAddress { address, .. }))
+                if config.endpoints.len() > 1 =>
+            {
+                tracing::warn!(%address, "address passed over: it cannot be bound");
+                config.endpoints.retain(|endpoint| endpoint.bind.ip() != address);
+            }
+            other => return Ok(other?),
+        }
+    }
+}
+
+/// What HTTPS needs, if it is spoken.
+struct Web {
+    tls: Option<Tls>,
+    files: Option<(PathBuf, PathBuf)>,
+    authority: Option<Arc<Authority>>,
+}
+
+impl Web {
+    fn prepare(config: &Config, home: &Path) -> anyhow::Result<Self> {
+        let plain = Self { tls: None, files: None, authority: None };
+        Ok(match &config.tls {
+            TlsChoice::Plain => plain,
+            TlsChoice::Files { cert, key } => {
+                let tls = Some(Tls::new(tls::read_files(cert, key)?));
+                Self { tls, files: Some((cert.clone(), key.clone())), ..plain }
+            }
+            TlsChoice::Lan => {
+                let now = SystemTime::now();
+                let authority = Authority::open(home, now)?;
+                let leaf = authority.issue(&sfu::io::host_addresses(), now)?;
+                Self { tls: Some(Tls::new(leaf)), authority: Some(Arc::new(authority)), ..plain }
+            }
+        })
+    }
+
+    fn scheme(&self) -> &'static str {
+        if self.tls.is_some() { "https" } else { "http" }
+    }
+
+    /// Exchanges the certificate when SIGHUP says so, or the host's addresses do.
+    fn keep_fresh(&self) -> anyhow::Result<()> {
+        let Some(tls) = self.tls.clone() else { return Ok(()) };
+        if let Some((cert, key)) = self.files.clone() {
+            let mut hangup = signal(SignalKind::hangup()).context("SIGHUP")?;
+            tokio::spawn(async move {
+                while hangup.recv().await.is_some() {
+                    match tls.reload(&cert, &key) {
+                        Ok(()) => tracing::info!("certificate read again"),
+                        Err(error) => tracing::error!(%error, "the old certificate stays in use"),
+                    }
+                }
+            });
+        } else if let Some(authority) = self.authority.clone() {
+            tokio::spawn(lan::keep_fresh(authority, tls));
+        }
+        Ok(())
+    }
+}
+
+/// Done at the first SIGINT or SIGTERM; from then on another one ends the process at once.
+fn end_of_run() -> anyhow::Result<impl Future<Output = ()>> {
+    let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT")?;
+    let mut terminate = signal(SignalKind::terminate()).context("SIGTERM")?;
+    async fn either(interrupt: &mut Signal, terminate: &mut Signal) {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    }
+    Ok(async move {
+        either(&mut interrupt, &mut terminate).await;
+        tokio::spawn(async move {
+            either(&mut interrupt, &mut terminate).await;
+            process::exit(INTERRUPTED);
+        });
+    })
+}
+
+/// An address at which this host reaches itself.
+fn reachable(bound: SocketAddr) -> SocketAddr {
+    let ip = match bound.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, bound.port())
+}
+
+/// Host and port for other machines, where HTTP is bound to all addresses.
+fn shown_authority(bound: SocketAddr, endpoints: &[Endpoint]) -> SocketAddr {
+    if !bound.ip().is_unspecified() {
+        return bound;
+    }
+    let outside = endpoints.iter().map(|endpoint| endpoint.advertise.ip());
+    match outside.into_iter().find(|ip| !ip.is_loopback()) {
+        Some(ip) => SocketAddr::new(ip, bound.port()),
+        None => reachable(bound),
+    }
+}

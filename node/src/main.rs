@@ -1,0 +1,147 @@
+//! The binary: reads the command line, does what it says, ends with an exit code.
+//!
+//! 0: done. 1: it could not be done, and one line on stderr says why. 2: the command line or the
+//! configuration is wrong. 130: ended at once by a second Ctrl-C.
+
+use std::{
+    env, fs, io,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    thread,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+mod admission;
+mod banner;
+mod cli;
+mod config;
+mod demo;
+mod dev;
+mod doctor;
+mod grants;
+mod http;
+mod lan;
+mod metrics;
+mod relay_control;
+mod streams;
+mod tls;
+
+use cli::{Action, ConfigArgs, GrantArgs, RevokeArgs};
+use config::{ConfigError, Resolved, Surroundings};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Exit code for a wrong command line or configuration, as clap uses it.
+const USAGE: u8 = 2;
+
+fn main() -> ExitCode {
+    let action = match cli::parse(env::args_os()) {
+        Ok(action) => action,
+        Err(error) => {
+            // `--help` is an error too, with code 0. A closed stdout is nobody to tell.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(USAGE));
+        }
+    };
+    match run(action) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Config(errors)) => {
+            errors.iter().for_each(|error| eprintln!("error: {error}"));
+            ExitCode::from(USAGE)
+        }
+        Err(Failure::Other(error)) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Why a command was not carried out.
+enum Failure {
+    Config(Vec<ConfigError>),
+    Other(anyhow::Error),
+}
+
+impl<E: Into<anyhow::Error>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self::Other(error.into())
+    }
+}
+
+fn run(action: Action) -> Result<(), Failure> {
+    match action {
+        Action::Dev(args) => {
+            let Resolved { config, file, .. } = resolve(&args)?;
+            dev::run(config, file)?;
+        }
+        Action::ConfigPrint(args) => print!("{}", config::render(&resolve(&args)?)),
+        Action::ConfigCheck(args) => {
+            let resolved = resolve(&args)?;
+            match resolved.file {
+                Some(path) => println!("{}: ok", path.display()),
+                None => println!("ok; there is no file, flags, environment and defaults hold"),
+            }
+        }
+        Action::Grant(GrantArgs { stream, role, ttl, viewer, config }) => {
+            let home = resolve(&config)?.config.home;
+            let token = grants::grant(&home, &stream, role, &ttl, viewer.as_deref(), now_ms())?;
+            println!("{}", token.to_bearer());
+        }
+        Action::Revoke(RevokeArgs { target, print, url, config }) => {
+            let home = resolve(&config)?.config.home;
+            let signed = grants::revocation(&home, &target, now_ms())?;
+            match print {
+                true => println!("{}", signed.to_text()),
+                false => println!("{}", grants::deliver(&home, &signed, url.as_deref())?),
+            }
+        }
+        Action::Version { long } => print!("{}", version(long)),
+    }
+    Ok(())
+}
+
+fn resolve(args: &ConfigArgs) -> Result<Resolved, Failure> {
+    let around = Surroundings {
+        env: &|name| env::var(name).ok(),
+        read_file: &read_file,
+        cores: thread::available_parallelism().map_or(1, usize::from),
+    };
+    let file: Option<&Path> = args.file.as_ref().map(PathBuf::as_path);
+    config::resolve(&args.flags, file, &around).map_err(Failure::Config)
+}
+
+fn read_file(path: &Path) -> io::Result<Option<String>> {
+    match fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn version(long: bool) -> String {
+    let version = env!("CARGO_PKG_VERSION");
+    if !long {
+        return format!("sutantra-node {version}\n");
+    }
+    let io_uring = match sfu::io::available() {
+        Ok(()) => "available".to_owned(),
+        Err(reason) => reason.to_string(),
+    };
+    format!(
+        "sutantra-node {version}\n\
+         target     {}-{}\n\
+         allocator  mimalloc\n\
+         crypto     aws-lc-rs\n\
+         io_uring   {io_uring}\n\
+         shards     at most {}\n",
+        env::consts::ARCH,
+        env::consts::OS,
+        config::SHARDS_MAX,
+    )
+}
