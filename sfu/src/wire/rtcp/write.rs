@@ -85,7 +85,9 @@ pub fn write_sender_report(
 
 /// Appends a source description with one CNAME (RFC 3550 §6.5), cut to 255 bytes.
 pub fn write_sdes_cname(out: &mut Vec<u8>, ssrc: u32, cname: &str) {
-    let cname = &cname[..cname.floor_char_boundary(usize::from(u8::MAX))];
+    let fits = 0..=cname.len().min(usize::from(u8::MAX));
+    let end = fits.rev().find(|at| cname.is_char_boundary(*at)).expect("0 is a boundary");
+    let cname = &cname[..end];
     let start = begin(out, 1, PT_SOURCE_DESCRIPTION);
     out.extend_from_slice(&ssrc.to_be_bytes());
     out.extend_from_slice(&[SDES_CNAME, cname.len() as u8]);
