@@ -17,6 +17,8 @@ mod tally;
 mod tools;
 mod workspace;
 
+use std::process::ExitCode;
+
 use clap::{Parser, Subcommand};
 
 #[derive(Parser)]
@@ -59,9 +61,19 @@ enum Task {
     },
 }
 
-fn main() -> anyhow::Result<()> {
+fn main() -> ExitCode {
+    match run(Arguments::parse().task) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(task: Task) -> anyhow::Result<()> {
     let workspace = workspace::Workspace::find()?;
-    match Arguments::parse().task {
+    match task {
         Task::Test { only, skip_browser } => steps::test(&workspace, only.as_deref(), skip_browser),
         Task::Soak { resume, only } => soak::soak(&workspace, resume, only.as_deref()),
         Task::Requirements => requirements::report(&workspace),

@@ -103,7 +103,8 @@ fn run_load(workspace: &Workspace) -> Result<Value> {
     let report = workspace.target.join("soak").join("load-report.json");
     let mut matrix = workspace.command(workspace.binary("sutantra-bench"));
     matrix.args(["matrix", "--node"]).arg(workspace.binary("sutantra-node"));
-    matrix.arg("--json").arg(&report);
+    matrix.args(["--repeats", "3", "--max-loss", "0", "--json"]).arg(&report);
+    matrix.arg("--markdown").arg(report.with_extension("md"));
     run(&mut matrix, LOAD_LIMIT, &mut Tally::default())?;
     Ok(serde_json::from_str(&std::fs::read_to_string(&report)?)?)
 }
