@@ -175,7 +175,7 @@ viewer.on("stats", ({ stats, rates }) => {
   stat("rtt", milliseconds(stats.rttMs, 1));
   stat("size", `${size(stats.width, stats.height)} · ${whole(rates.fps)} fps`);
   stat("codec", [stats.codec, stats.audioCodec].filter(Boolean).join(" · ") || "–");
-  stat("repairs", `${whole(stats.nack)} NACK · ${whole(stats.rtx)} RTX · ${whole(stats.pli)} PLI`);
+  stat("repairs", `${stats.nack ?? 0} NACK · ${stats.rtx ?? 0} RTX · ${stats.pli ?? 0} PLI`);
   const cipher = stats.srtpCipher?.replace(/^(SRTP_)?(AEAD_)?/, "").replaceAll("_", "-");
   const version = stats.dtlsVersion && `DTLS ${stats.dtlsVersion}`;
   stat("cipher", [cipher, version].filter(Boolean).join(" · ") || "DTLS-SRTP");
