@@ -3,7 +3,7 @@
 import { STREAM_NAME, adoptTokenFromAddress, keepToken, liveStream, tokenFor } from "./lib/api.js";
 import { copyFrom, element, make, say, showRelay } from "./lib/dom.js";
 import { Backoff } from "./lib/backoff.js";
-import { bitrate, clock, counted, inventedName, milliseconds, size, whole } from "./lib/format.js";
+import { bitrate, clock, inventedName, milliseconds, size, whole } from "./lib/format.js";
 import { RequestError } from "./lib/http.js";
 import { openCamera, openPattern, openScreen, devices } from "./lib/source.js";
 import { ratesBetween, readStats } from "./lib/stats.js";
@@ -20,6 +20,8 @@ import { WhipClient, videoCodecs } from "./lib/whip.js";
 const STATS_MS = 1000;
 /** A broken path that ICE does not mend within this time is given up. */
 const DISCONNECTED_MS = 4000;
+/** How many answers in a row without our stream mean that the relay has forgotten the session. */
+const UNLISTED_TIMES_MAX = 2;
 
 const form = element("settings", HTMLFormElement);
 const name = element("name", HTMLInputElement);
@@ -38,6 +40,9 @@ let client = null;
 /** @type {PublishState} */
 let state = "idle";
 let sessions = 0;
+/** The relay has listed the present session. */
+let listed = false;
+let unlistedTimes = 0;
 let liveSince = 0;
 let opening = 0;
 /** @type {import("./lib/stats.js").FlatStats | null} */
@@ -188,6 +193,8 @@ async function connect() {
     client = session;
     sessions += 1;
     before = null;
+    listed = false;
+    unlistedTimes = 0;
     followConnection(session);
     await session.publish({
       video: source?.video ?? null,
@@ -340,8 +347,16 @@ async function showStats() {
   stat("rtt", milliseconds(stats.rttMs, 1));
   const narrow = stats.limitedBy === "bandwidth" ? "the network is narrow" : stats.limitedBy === "cpu" ? "this machine is busy" : null;
   say(element("state", HTMLElement), narrow ? `You are live. The picture is reduced: ${narrow}.` : "You are live.");
-  const relayed = await liveStream(name.value).catch(() => null);
-  if (client === session && relayed) stat("viewers", counted(relayed.viewers, "viewer").split(" ")[0] ?? "–");
+  const relayed = await liveStream(name.value).catch(() => undefined);
+  if (client !== session) return;
+  if (relayed?.publisherPresent) {
+    listed = true;
+    unlistedTimes = 0;
+    stat("viewers", whole(relayed.viewers));
+  } else if (relayed !== undefined && listed && ++unlistedTimes >= UNLISTED_TIMES_MAX) {
+    // The relay answers and does not know us: it was started anew. ICE would need long to notice.
+    await reconnect(session);
+  }
 }
 
 function showBitrate() {
