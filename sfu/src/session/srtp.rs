@@ -9,7 +9,7 @@ mod kdf;
 
 use std::fmt;
 
-use str0m::crypto::dtls::SrtpProfile;
+use crate::ports::SrtpProfile;
 
 use self::cipher::{Cipher, RtpNonce};
 use super::replay::ReplayWindow;

@@ -1,10 +1,10 @@
 //! The two kinds of cipher under one set of calls; every byte layout of SRTP is here.
 
+use crate::ports::SrtpProfile;
 use aes::Aes128;
 use aes::cipher::{InnerIvInit, KeyInit, StreamCipher};
 use aws_lc_rs::aead::{AES_128_GCM, AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use aws_lc_rs::{constant_time, hmac};
-use str0m::crypto::dtls::SrtpProfile;
 
 use super::kdf::{Labels, derive};
 use super::{RTCP_CLEAR_BYTES, RTCP_ENCRYPTED, RTCP_TRAILER_BYTES, SrtpError};
