@@ -7,11 +7,8 @@ use sfu::shard::bench::{ForwardBench, PUBLISHER_SSRC};
 use sfu::wire::rtcp::{self, Rtcp};
 use sfu::wire::rtp::{RtpHeader, payload_without_padding};
 
-const PROFILES: [SrtpProfile; 3] = [
-    SrtpProfile::AEAD_AES_128_GCM,
-    SrtpProfile::AEAD_AES_256_GCM,
-    SrtpProfile::AES128_CM_SHA1_80,
-];
+const PROFILES: [SrtpProfile; 3] =
+    [SrtpProfile::AEAD_AES_128_GCM, SrtpProfile::AEAD_AES_256_GCM, SrtpProfile::AES128_CM_SHA1_80];
 
 /// VP8 payload descriptor and frame tag of a keyframe's first packet, of a later packet.
 const KEY: [u8; 2] = [0x10, 0x10];
@@ -120,9 +117,7 @@ impl Rig {
             if (192..=223).contains(&datagram[1])
                 && self.bench.publisher_open.open_rtcp(datagram, &mut compound).is_ok()
             {
-                let is_pli = |packet: &Result<Rtcp<'_>, _>| {
-                    matches!(packet, Ok(Rtcp::Pli { media, .. }) if *media == PUBLISHER_SSRC)
-                };
+                let is_pli = |packet: &Result<Rtcp<'_>, _>| matches!(packet, Ok(Rtcp::Pli { media, .. }) if *media == PUBLISHER_SSRC);
                 count += rtcp::parse(&compound).filter(is_pli).count();
             }
         }

@@ -73,7 +73,9 @@ impl Rig {
         until("the session's end", peers, |_| {
             self.pump();
             reason = self.seen.iter().find_map(|event| match event {
-                Event::Closed { session: closed, reason, .. } if *closed == session => Some(*reason),
+                Event::Closed { session: closed, reason, .. } if *closed == session => {
+                    Some(*reason)
+                }
                 _ => None,
             });
             reason.is_some()
@@ -144,16 +146,20 @@ fn what_is_published_reaches_every_open_viewer() {
             rig.gates.set(slot_one, Gate::OPEN);
             rig.gates.set(slot_two, Gate::OPEN);
             let mut sent = 0;
-            until("300 packets at both viewers", &mut [&mut publisher, &mut one, &mut two, &mut closed], |peers| {
-                rig.pump();
-                // A window of outstanding packets, so that no socket buffer overflows.
-                let got = peers[1].packets.len().min(peers[2].packets.len()) as u64;
-                if sent < got + 60 {
-                    send(peers[0], sent);
-                    sent += 1;
-                }
-                peers[1].packets.len() >= 300 && peers[2].packets.len() >= 300
-            });
+            until(
+                "300 packets at both viewers",
+                &mut [&mut publisher, &mut one, &mut two, &mut closed],
+                |peers| {
+                    rig.pump();
+                    // A window of outstanding packets, so that no socket buffer overflows.
+                    let got = peers[1].packets.len().min(peers[2].packets.len()) as u64;
+                    if sent < got + 60 {
+                        send(peers[0], sent);
+                        sent += 1;
+                    }
+                    peers[1].packets.len() >= 300 && peers[2].packets.len() >= 300
+                },
+            );
             for viewer in [&one, &two] {
                 let first = number_of(&viewer.packets[0].payload);
                 assert_eq!(first % 30, 0, "it starts at a keyframe");

@@ -1,7 +1,9 @@
 //! What crosses between the shards and the rest of the process: plain values over bounded queues.
 
+pub mod foreign;
 pub mod gate;
 pub mod ring;
+mod sync;
 
 use std::time::Duration;
 

@@ -2,38 +2,10 @@
 //!
 //! Two indices that only grow: the producer owns `tail`, the consumer `head`; each reads the
 //! other's with `Acquire` and publishes its own with `Release`, so that a value is written before
-//! it can be seen and read before its place is used again. `sfu/loom` checks every interleaving.
+//! it can be seen and read before its place is used again. `sfu/tests/loom_ring.rs` checks every
+//! interleaving.
 
-#[cfg(loom)]
-use loom::{
-    cell::UnsafeCell,
-    sync::Arc,
-    sync::atomic::{AtomicUsize, Ordering},
-};
-#[cfg(not(loom))]
-use std::{
-    sync::Arc,
-    sync::atomic::{AtomicUsize, Ordering},
-};
-
-#[cfg(not(loom))]
-#[derive(Debug)]
-struct UnsafeCell<T>(std::cell::UnsafeCell<T>);
-
-#[cfg(not(loom))]
-impl<T> UnsafeCell<T> {
-    fn new(value: T) -> UnsafeCell<T> {
-        UnsafeCell(std::cell::UnsafeCell::new(value))
-    }
-
-    fn with<R>(&self, read: impl FnOnce(*const T) -> R) -> R {
-        read(self.0.get())
-    }
-
-    fn with_mut<R>(&self, write: impl FnOnce(*mut T) -> R) -> R {
-        write(self.0.get())
-    }
-}
+use super::sync::{Arc, AtomicUsize, Ordering, UnsafeCell};
 
 /// Keeps the two indices on cache lines of their own.
 #[derive(Debug)]
@@ -116,7 +88,7 @@ impl<T: Copy + Send> Consumer<T> {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
 mod tests {
     use super::*;
 
