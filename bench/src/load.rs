@@ -25,7 +25,7 @@ use crate::worker::{Command, Live, Outcome, Worker, playing_after};
 /// Between the last join and the window.
 const SETTLE: Duration = Duration::from_secs(1);
 /// Between the window and the count: retransmissions of its last packets arrive.
-const DRAIN: Duration = Duration::from_millis(700);
+const DRAIN: Duration = Duration::from_millis(1500);
 /// How long publishers may take to connect, and viewers to play after the last join.
 const PLAYING_MAX: Duration = Duration::from_secs(20);
 
@@ -344,6 +344,7 @@ fn report(
         user_us_per_packet: per_packet(cpu.user_ns),
         system_us_per_packet: per_packet(cpu.system_ns),
         cores: cpu.process_ns as f64 / 1e9 / window.seconds,
+        waited_percent: cpu.waited_ns as f64 / 1e7 / window.seconds,
         rss_mib: window.rss.map(|rss| rss as f64 / 1048576.0),
         rss_kib_per_viewer: window.rss.zip(run.rss_before).map(|(after, before)| {
             (after as f64 - before as f64) / 1024.0 / viewers.len().max(1) as f64

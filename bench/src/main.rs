@@ -1,6 +1,7 @@
 //! `sutantra-bench`: real WebRTC clients in number, against any WHIP and WHEP address.
 
-use std::path::PathBuf;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,13 +9,16 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 
+mod child;
 mod client;
 mod histogram;
 mod http;
 mod load;
+mod matrix;
 mod metrics;
 mod payload;
 mod publisher;
+mod reference;
 mod report;
 mod server;
 mod socket;
@@ -23,6 +27,7 @@ mod viewer;
 mod worker;
 
 use load::LoadConfig;
+use matrix::MatrixConfig;
 use report::Thresholds;
 use socket::Gro;
 use trace::Trace;
@@ -39,6 +44,55 @@ struct Cli {
 enum Command {
     /// Publish a trace, watch it with many clients, say what arrived and what it cost.
     Load(LoadArgs),
+    /// Start the relay on each link and with each number of shards, load it, compare it with a plain
+    /// SFU and the bare loop, and print one table.
+    Matrix(MatrixArgs),
+    /// A plain single-threaded SFU through str0m's write_rtp, to compare with.
+    ReferenceSfu(ReferenceArgs),
+}
+
+#[derive(Args)]
+struct ReferenceArgs {
+    /// Where WHIP and WHEP are served.
+    #[arg(long, default_value = "127.0.0.1:8090")]
+    http: SocketAddr,
+    /// Where media is served, on the address of --http.
+    #[arg(long, default_value_t = 9090)]
+    udp_port: u16,
+}
+
+#[derive(Args)]
+struct MatrixArgs {
+    /// The relay's program (sutantra-node).
+    #[arg(long, value_name = "PATH")]
+    node: PathBuf,
+    /// The program with the bare loop; by default sutantra-perf beside this one, if it is there.
+    #[arg(long, value_name = "PATH")]
+    perf: Option<PathBuf>,
+    /// Links of the relay.
+    #[arg(long, value_delimiter = ',', default_value = "io_uring,epoll")]
+    links: Vec<String>,
+    /// Numbers of shards.
+    #[arg(long, value_delimiter = ',', default_value = "1,2")]
+    shards: Vec<usize>,
+    /// Numbers of viewers.
+    #[arg(long, value_delimiter = ',', default_value = "1,10,50,100")]
+    viewers: Vec<usize>,
+    /// Counted window of each case.
+    #[arg(long, default_value = "8s", value_parser = parse_duration)]
+    duration: Duration,
+    /// Rounds through all cases; the table shows the median and the spread.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=100))]
+    repeats: u8,
+    /// Write the figures as JSON.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Write the table as Markdown.
+    #[arg(long, value_name = "FILE")]
+    markdown: Option<PathBuf>,
+    /// Fail when the relay loses more than this percentage of the packets in any case.
+    #[arg(long, value_name = "PERCENT")]
+    max_loss: Option<f64>,
 }
 
 #[derive(Args)]
@@ -97,6 +151,11 @@ struct LoadArgs {
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Load(args) => load(&args),
+        Command::Matrix(args) => matrix(args),
+        Command::ReferenceSfu(args) => {
+            let udp = SocketAddr::new(args.http.ip(), args.udp_port);
+            reference::run(args.http, udp).map(|()| ExitCode::SUCCESS)
+        }
     };
     match outcome {
         Ok(code) => code,
@@ -125,18 +184,52 @@ fn load(args: &LoadArgs) -> anyhow::Result<ExitCode> {
     })?;
     print!("{report}");
     if let Some(path) = &args.json {
-        let json = serde_json::to_string_pretty(&report)?;
-        std::fs::write(path, json + "\n").with_context(|| path.display().to_string())?;
+        write_file(path, serde_json::to_string_pretty(&report)? + "\n")?;
     }
     let wrong = report.verdict(&Thresholds {
         loss_percent_max: args.max_loss,
         us_per_packet_max: args.max_us_per_packet,
         latency_p99_ms_max: args.max_latency_p99,
     });
-    for sentence in &wrong {
+    Ok(judged(&wrong))
+}
+
+fn matrix(args: MatrixArgs) -> anyhow::Result<ExitCode> {
+    let beside = std::env::current_exe()?.with_file_name("sutantra-perf");
+    let perf = args.perf.or_else(|| beside.is_file().then_some(beside));
+    if perf.is_none() {
+        eprintln!("the bare loop is left out: sutantra-perf is not built");
+    }
+    let matrix = matrix::run(&MatrixConfig {
+        node: args.node,
+        perf,
+        links: args.links,
+        shards: args.shards,
+        viewers: args.viewers,
+        duration: args.duration,
+        repeats: args.repeats.into(),
+    })?;
+    let markdown = matrix.markdown();
+    print!("{markdown}");
+    if let Some(path) = &args.markdown {
+        write_file(path, markdown)?;
+    }
+    if let Some(path) = &args.json {
+        write_file(path, serde_json::to_string_pretty(&matrix)? + "\n")?;
+    }
+    let thresholds = Thresholds { loss_percent_max: args.max_loss, ..Thresholds::default() };
+    Ok(judged(&matrix.verdict(&thresholds)))
+}
+
+fn judged(wrong: &[String]) -> ExitCode {
+    for sentence in wrong {
         println!("FAILED: {sentence}.");
     }
-    Ok(if wrong.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(1) })
+    if wrong.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(1) }
+}
+
+fn write_file(path: &Path, text: String) -> anyhow::Result<()> {
+    std::fs::write(path, text).with_context(|| path.display().to_string())
 }
 
 fn read_trace(name: &str) -> anyhow::Result<Trace> {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 /// Only names with this prefix are kept.
-const PREFIX: &str = "sutantra_sfu_";
+const PREFIX: &str = "sutantra_";
 
 /// Counters by name, summed over labels.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -26,11 +26,13 @@ impl Metrics {
         Self(sums)
     }
 
-    /// Increase of the counter `name` (without prefix) since `earlier`; `None` when the server
-    /// does not export it.
-    pub fn increase(&self, earlier: &Self, name: &str) -> Option<f64> {
-        let name = format!("{PREFIX}{name}");
-        Some(self.0.get(&name)? - earlier.0.get(&name).copied().unwrap_or(0.0))
+    /// Increase since `earlier` of all counters whose name ends in `suffix`; `None` when the server
+    /// exports none.
+    pub fn increase(&self, earlier: &Self, suffix: &str) -> Option<f64> {
+        let mut counters = self.0.iter().filter(|(name, _)| name.ends_with(suffix)).peekable();
+        counters.peek()?;
+        let before = |name| earlier.0.get(name).copied().unwrap_or(0.0);
+        Some(counters.map(|(name, value)| value - before(name)).sum())
     }
 
     /// Nothing was exported.

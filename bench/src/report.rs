@@ -95,6 +95,9 @@ pub struct ServerCost {
     pub system_us_per_packet: f64,
     /// Cores kept busy.
     pub cores: f64,
+    /// Time that threads were ready and others had the cores, of a hundred of the window: high
+    /// means that latency and loss here are the machine's, not the server's.
+    pub waited_percent: f64,
     /// Resident set with all viewers.
     pub rss_mib: Option<f64>,
     /// Growth from publishers alone to all viewers, per viewer.
@@ -274,12 +277,13 @@ impl Display for Report {
             row(
                 "server CPU per packet",
                 format!(
-                    "{:.2} µs{} (user {:.2} + system {:.2}); {:.2} cores",
+                    "{:.2} µs{} (user {:.2} + system {:.2}); {:.2} cores, waited for one {:.0} % of the time",
                     server.us_per_packet,
                     shards.unwrap_or_default(),
                     server.user_us_per_packet,
                     server.system_us_per_packet,
-                    server.cores
+                    server.cores,
+                    server.waited_percent
                 ),
             )?;
             if let (Some(rss), Some(each)) = (server.rss_mib, server.rss_kib_per_viewer) {
@@ -343,6 +347,7 @@ pub(crate) mod tests {
                 user_us_per_packet: 2.0,
                 system_us_per_packet: 3.0,
                 cores: 0.5,
+                waited_percent: 1.0,
                 rss_mib: Some(20.0),
                 rss_kib_per_viewer: Some(100.0),
             }),

@@ -10,11 +10,18 @@ const SHARD_PREFIX: &str = "shard-";
 /// CPU time of every thread at one moment.
 #[derive(Debug, Clone, Default)]
 pub struct CpuSample {
-    /// Thread id to (name, ns on CPU).
-    threads: BTreeMap<u32, (String, u64)>,
+    threads: BTreeMap<u32, ThreadTime>,
     /// User and system time of the whole process, in 10 ms ticks: coarse, splits the sum.
     user_ns: u64,
     system_ns: u64,
+}
+
+#[derive(Debug, Clone)]
+struct ThreadTime {
+    name: String,
+    on_cpu_ns: u64,
+    /// Ready to run, but others had the core.
+    waited_ns: u64,
 }
 
 /// CPU time between two samples, ns.
@@ -22,6 +29,8 @@ pub struct CpuSample {
 pub struct CpuUsed {
     /// All threads.
     pub process_ns: u64,
+    /// All threads: ready to run while others had the cores.
+    pub waited_ns: u64,
     /// Threads whose name begins with `shard-`; 0 when there is none.
     pub shards_ns: u64,
     /// Of the whole process, in ticks of 10 ms.
@@ -45,9 +54,12 @@ impl CpuSample {
             ) else {
                 continue;
             };
-            let on_cpu = schedstat.split_whitespace().next().and_then(|ns| ns.parse().ok());
-            let on_cpu = on_cpu.ok_or_else(|| io::Error::other("schedstat without a number"))?;
-            threads.insert(tid, (name.trim_end().to_owned(), on_cpu));
+            let mut ns = schedstat.split_whitespace().map_while(|ns| ns.parse().ok());
+            let (Some(on_cpu_ns), Some(waited_ns)) = (ns.next(), ns.next()) else {
+                return Err(io::Error::other("malformed schedstat"));
+            };
+            let name = name.trim_end().to_owned();
+            threads.insert(tid, ThreadTime { name, on_cpu_ns, waited_ns });
         }
         let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
         let (user_ns, system_ns) =
@@ -62,11 +74,13 @@ impl CpuSample {
             system_ns: self.system_ns.saturating_sub(earlier.system_ns),
             ..CpuUsed::default()
         };
-        for (tid, (name, ns)) in &self.threads {
-            let before = earlier.threads.get(tid).map_or(0, |(_, ns)| *ns);
-            let ns = ns.saturating_sub(before);
+        for (tid, now) in &self.threads {
+            let before = earlier.threads.get(tid);
+            let since = |now: u64, before: Option<u64>| now.saturating_sub(before.unwrap_or(0));
+            let ns = since(now.on_cpu_ns, before.map(|before| before.on_cpu_ns));
             used.process_ns += ns;
-            if name.starts_with(SHARD_PREFIX) {
+            used.waited_ns += since(now.waited_ns, before.map(|before| before.waited_ns));
+            if now.name.starts_with(SHARD_PREFIX) {
                 used.shards_ns += ns;
             }
         }

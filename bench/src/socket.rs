@@ -53,13 +53,18 @@ pub fn bind_towards(server: SocketAddr, gro: Gro) -> io::Result<(UdpSocket, Sock
     route.connect(server)?;
     let socket = UdpSocket::bind((route.local_addr()?.ip(), 0))?;
     socket.set_nonblocking(true)?;
-    set_option(&socket, libc::SOL_SOCKET, libc::SO_RCVBUF, SOCKET_BUFFER_BYTES)?;
+    set_receive_buffer(&socket, SOCKET_BUFFER_BYTES)?;
     set_option(&socket, libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, 1)?;
     if gro == Gro::On {
         set_option(&socket, libc::SOL_UDP, libc::UDP_GRO, 1)?;
     }
     let local = socket.local_addr()?;
     Ok((socket, local))
+}
+
+/// Asks for a receive buffer of `bytes`; the kernel caps it silently.
+pub fn set_receive_buffer(socket: &UdpSocket, bytes: libc::c_int) -> io::Result<()> {
+    set_option(socket, libc::SOL_SOCKET, libc::SO_RCVBUF, bytes)
 }
 
 fn set_option(
