@@ -10,7 +10,7 @@ use std::{
 };
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
-use sfu::ports::{Codec, Kind};
+use sfu::ports::Codec;
 
 use crate::{
     relay_control::Control,
@@ -64,7 +64,8 @@ impl Demo {
             let mut refused = 0_u64;
             play(player, &stopped, &mut |packet| {
                 let player::Packet { kind, marker, sequence, timestamp, payload } = packet;
-                if !source.push(kind, marker, sequence, timestamp, payload) {
+                let taken = source.push(kind, marker, sequence, timestamp, payload);
+                if !taken && !control.is_draining() {
                     refused += 1;
                     // Powers of two: the first says it, the rest do not flood the log.
                     if refused.is_power_of_two() {
@@ -108,7 +109,3 @@ fn play(mut player: Player, stopped: &Receiver<()>, send: &mut dyn FnMut(player:
         }
     }
 }
-
-/// Kinds in the demo, for tests.
-#[cfg(test)]
-const KINDS: [Kind; 2] = [Kind::Audio, Kind::Video];

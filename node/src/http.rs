@@ -93,6 +93,8 @@ pub fn router(
         .route("/api/streams", get(api::streams))
         .route("/api/streams/{stream}", get(api::stream))
         .route("/api/status", get(api::status))
+        // Before the layer, which answers OPTIONS in its place.
+        .method_not_allowed_fallback(method_not_allowed)
         .layer(middleware::from_fn(cross_origin));
     Router::new()
         .merge(shared)
@@ -159,7 +161,8 @@ async fn method_not_allowed() -> Problem {
 /// CORS (Fetch standard §3.3) for what any page may use, preflight included.
 async fn cross_origin(request: Request, next: Next) -> Response {
     let mut response = if request.method() == Method::OPTIONS {
-        StatusCode::NO_CONTENT.into_response()
+        // RFC 9725 §4.2: how a client learns what it may post.
+        (StatusCode::NO_CONTENT, [("accept-post", sdp::SDP)]).into_response()
     } else {
         next.run(request).await
     };
@@ -174,11 +177,6 @@ async fn cross_origin(request: Request, next: Next) -> Response {
         (header::ACCESS_CONTROL_MAX_AGE, "86400"),
     ] {
         response.headers_mut().insert(name, HeaderValue::from_static(value));
-    }
-    if response.status() == StatusCode::NO_CONTENT {
-        // RFC 9725 §4.2: how a client learns what it may post.
-        let accept = HeaderValue::from_static(sdp::SDP);
-        response.headers_mut().insert("accept-post", accept);
     }
     response
 }

@@ -12,7 +12,7 @@ use prometheus::{
     Encoder, Gauge, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, Opts, Registry,
     TextEncoder,
     core::Collector,
-    proto::{Counter, LabelPair, Metric, MetricFamily, MetricType},
+    proto::{self, Counter, LabelPair, Metric, MetricFamily, MetricType},
 };
 use sfu::{
     io::LinkCounters,
@@ -212,9 +212,8 @@ fn as_counter(family: &mut MetricFamily) {
 fn counter(value: f64, labels: Vec<LabelPair>) -> Metric {
     let mut counter = Counter::default();
     counter.set_value(value);
-    let mut metric = Metric::default();
+    let mut metric = Metric::from_label(labels);
     metric.set_counter(counter);
-    metric.set_label(labels);
     metric
 }
 
@@ -226,38 +225,46 @@ fn shard_families(shards: &[ShardSnapshot]) -> Vec<MetricFamily> {
         label.set_name("shard".to_owned());
         label.set_value(snapshot.shard.to_string());
         each(snapshot, &mut |name, help, value| {
-            let at = families.iter().position(|family| family.name() == name);
-            let at = at.unwrap_or_else(|| {
-                let mut family = MetricFamily::default();
-                family.set_name(name.to_owned());
-                family.set_help(help.trim().to_owned());
-                let is_counter = name.ends_with("_total");
-                let kind = if is_counter { MetricType::COUNTER } else { MetricType::GAUGE };
-                family.set_field_type(kind);
-                families.push(family);
-                families.len() - 1
-            });
+            let (name, value) = in_base_unit(name, value);
+            let kind =
+                if name.ends_with("_total") { MetricType::COUNTER } else { MetricType::GAUGE };
             let labels = vec![label.clone()];
-            #[expect(clippy::cast_precision_loss, reason = "Prometheus' values are f64")]
-            let value = value as f64;
-            let metric = match families[at].get_field_type() {
-                MetricType::COUNTER => counter(value, labels),
-                MetricType::GAUGE
-                | MetricType::SUMMARY
-                | MetricType::UNTYPED
-                | MetricType::HISTOGRAM => {
-                    let mut metric = Metric::from_label(labels);
-                    metric.set_gauge(prometheus::proto::Gauge::default());
-                    let mut gauge = prometheus::proto::Gauge::default();
-                    gauge.set_value(value);
-                    metric.set_gauge(gauge);
-                    metric
-                }
+            let metric = match kind == MetricType::COUNTER {
+                true => counter(value, labels),
+                false => gauge(value, labels),
             };
-            families[at].mut_metric().push(metric);
+            match families.iter_mut().find(|family| family.name() == name) {
+                Some(family) => family.mut_metric().push(metric),
+                None => {
+                    let mut family = MetricFamily::default();
+                    family.set_name(name);
+                    family.set_help(help.trim().replace("Nanoseconds", "Seconds"));
+                    family.set_field_type(kind);
+                    family.set_metric(vec![metric]);
+                    families.push(family);
+                }
+            }
         });
     }
     families
+}
+
+/// Shards count whole nanoseconds; Prometheus' convention is seconds.
+fn in_base_unit(name: &str, value: u64) -> (String, f64) {
+    #[expect(clippy::cast_precision_loss, reason = "Prometheus' values are f64")]
+    let value = value as f64;
+    match name.contains("_nanoseconds") {
+        true => (name.replace("_nanoseconds", "_seconds"), value / 1e9),
+        false => (name.to_owned(), value),
+    }
+}
+
+fn gauge(value: f64, labels: Vec<LabelPair>) -> Metric {
+    let mut gauge = proto::Gauge::default();
+    gauge.set_value(value);
+    let mut metric = Metric::from_label(labels);
+    metric.set_gauge(gauge);
+    metric
 }
 
 fn each(snapshot: &ShardSnapshot, emit: &mut dyn FnMut(&'static str, &'static str, u64)) {

@@ -20,11 +20,7 @@ fn metrics() -> Metrics {
     // Every label once, so that the text shows every family.
     metrics.http_request("/whep/{stream}", 201, Duration::from_millis(3));
     metrics.http_request("page", 404, Duration::from_micros(30));
-    metrics.connected(
-        Role::Subscriber,
-        SrtpProfile::AEAD_AES_256_GCM,
-        Duration::from_millis(90),
-    );
+    metrics.connected(Role::Subscriber, SrtpProfile::AEAD_AES_256_GCM, Duration::from_millis(90));
     metrics.closed(Role::Publisher, CloseReason::Peer);
     metrics.gate_command(true);
     metrics.admission("admitted");
@@ -34,7 +30,10 @@ fn metrics() -> Metrics {
 fn exposition() -> String {
     let shard = |shard| ShardSnapshot {
         shard,
-        counters: ShardCounters { rtp_received_packets: 10 + u64::from(shard), ..Default::default() },
+        counters: ShardCounters {
+            rtp_received_packets: 10 + u64::from(shard),
+            ..Default::default()
+        },
         ..Default::default()
     };
     metrics().render(Totals { streams: 1, sessions: 3, viewers: 2 }, &[shard(0), shard(1)])
@@ -74,8 +73,10 @@ fn names_types_and_help_change_only_on_purpose() {
 #[test]
 fn each_shard_is_one_line_of_a_family() {
     let text = exposition();
-    let lines: Vec<&str> =
-        text.lines().filter(|line| line.starts_with("sutantra_sfu_rtp_received_packets_total")).collect();
+    let lines: Vec<&str> = text
+        .lines()
+        .filter(|line| line.starts_with("sutantra_sfu_rtp_received_packets_total"))
+        .collect();
     let expected = [
         "sutantra_sfu_rtp_received_packets_total{shard=\"0\"} 10",
         "sutantra_sfu_rtp_received_packets_total{shard=\"1\"} 11",

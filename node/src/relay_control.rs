@@ -279,12 +279,7 @@ impl Control {
         gates.set(slot, gate);
     }
 
-    fn handle_event(
-        &self,
-        event: &Event,
-        gates: &mut GateSender,
-        source: &mut dyn DecisionSource,
-    ) {
+    fn handle_event(&self, event: &Event, gates: &mut GateSender, source: &mut dyn DecisionSource) {
         self.relay.note_event(event);
         let now = Instant::now();
         match *event {

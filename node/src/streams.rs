@@ -106,9 +106,10 @@ pub struct Lease {
     pub token: Option<Token>,
 }
 
+#[cfg(test)]
 impl Lease {
     /// Without a limit.
-    pub const OPEN: Self = Self { valid_until: None, layer_cap: u8::MAX, token: None };
+    const OPEN: Self = Self { valid_until: None, layer_cap: u8::MAX, token: None };
 }
 
 /// Why a session was not begun.
@@ -162,12 +163,20 @@ pub struct StreamFacts {
 
 enum Publisher {
     /// An offer is being answered; `absent_since` restores the state before it, should it fail.
-    Answering { absent_since: Option<Instant> },
+    Answering {
+        absent_since: Option<Instant>,
+    },
     /// A session; `connected` from `Connected` to `Closed`.
-    Session { session: SessionKey, connected: bool, absent_since: Option<Instant> },
+    Session {
+        session: SessionKey,
+        connected: bool,
+        absent_since: Option<Instant>,
+    },
     /// In this process.
     Local,
-    Absent { since: Instant },
+    Absent {
+        since: Instant,
+    },
 }
 
 struct Stream {
@@ -418,13 +427,11 @@ impl Streams {
     /// Ends what its time ended: leases, streams whose publisher stays away. Call once a second or
     /// more often.
     pub fn tick(&mut self, now: Instant, out: &mut Vec<Output>) {
-        let expired = |session: &Session| {
-            session.facts.lease.valid_until.is_some_and(|until| now >= until)
-        };
+        let expired =
+            |session: &Session| session.facts.lease.valid_until.is_some_and(|until| now >= until);
         let over = self.sessions.iter().filter(|(_, session)| expired(session));
         out.extend(over.map(|(&key, _)| Output::Close(key)));
-        let is_lost =
-            |session: &Session| !session.connected && now >= session.begun + PENDING_MAX;
+        let is_lost = |session: &Session| !session.connected && now >= session.begun + PENDING_MAX;
         let lost = self.sessions.iter().filter(|(_, session)| is_lost(session));
         for session in lost.map(|(&key, _)| key).collect::<Vec<_>>() {
             out.push(Output::Close(session));

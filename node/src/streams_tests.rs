@@ -27,7 +27,12 @@ impl World {
         self.streams.claim(&name("cam"), None, &mut self.out)
     }
 
-    fn begin(&mut self, role: Role, stream: StreamKey, lease: Lease) -> Result<SessionKey, Refused> {
+    fn begin(
+        &mut self,
+        role: Role,
+        stream: StreamKey,
+        lease: Lease,
+    ) -> Result<SessionKey, Refused> {
         self.sessions += 1;
         let session = SessionKey(self.sessions);
         let slot = (role == Role::Subscriber).then(|| slot(session));

@@ -37,21 +37,11 @@ pub fn admit(
 }
 
 /// As [`admit`], asked again for the same request: not counted.
-pub fn ask(
-    http: &Http,
-    parts: &Parts,
-    stream: &StreamName,
-    role: Role,
-) -> Result<Lease, Problem> {
+pub fn ask(http: &Http, parts: &Parts, stream: &StreamName, role: Role) -> Result<Lease, Problem> {
     question(http, parts, stream, role).map_err(problem)
 }
 
-fn question(
-    http: &Http,
-    parts: &Parts,
-    stream: &StreamName,
-    role: Role,
-) -> Result<Lease, Refused> {
+fn question(http: &Http, parts: &Parts, stream: &StreamName, role: Role) -> Result<Lease, Refused> {
     let bearer = bearer(&parts.headers);
     let peer = peer(&parts.extensions);
     let now_ms = unix_ms(SystemTime::now());

@@ -23,25 +23,25 @@ pub async fn text(headers: &HeaderMap, body: Body, media_type: &str) -> Result<S
             format!("Send the body as {media_type} and say so in Content-Type."),
         ));
     }
-    let bytes = match tokio::time::timeout(BODY_TIME_MAX, body::to_bytes(body, BODY_BYTES_MAX)).await
-    {
-        Ok(Ok(bytes)) => bytes,
-        // Either too long or broken off; nobody is there to tell of the second.
-        Ok(Err(_)) => {
-            return Err(Problem::new(
-                StatusCode::PAYLOAD_TOO_LARGE,
-                "too_large",
-                format!("Send at most {BODY_BYTES_MAX} bytes."),
-            ));
-        }
-        Err(_) => {
-            return Err(Problem::new(
-                StatusCode::REQUEST_TIMEOUT,
-                "too_slow",
-                "The body did not arrive in time; send it again.",
-            ));
-        }
-    };
+    let bytes =
+        match tokio::time::timeout(BODY_TIME_MAX, body::to_bytes(body, BODY_BYTES_MAX)).await {
+            Ok(Ok(bytes)) => bytes,
+            // Either too long or broken off; nobody is there to tell of the second.
+            Ok(Err(_)) => {
+                return Err(Problem::new(
+                    StatusCode::PAYLOAD_TOO_LARGE,
+                    "too_large",
+                    format!("Send at most {BODY_BYTES_MAX} bytes."),
+                ));
+            }
+            Err(_) => {
+                return Err(Problem::new(
+                    StatusCode::REQUEST_TIMEOUT,
+                    "too_slow",
+                    "The body did not arrive in time; send it again.",
+                ));
+            }
+        };
     String::from_utf8(bytes.into()).map_err(|_| {
         Problem::new(StatusCode::BAD_REQUEST, "not_utf8", "Send the body as UTF-8 text.")
     })

@@ -34,7 +34,9 @@ pub async fn revoke(
         Ok::<usize, RevokeError>(http.control.revoke(revocation))
     });
     match result.await {
-        Ok(Ok(sessions)) => Ok(Json(serde_json::json!({ "sessions_closed": sessions })).into_response()),
+        Ok(Ok(sessions)) => {
+            Ok(Json(serde_json::json!({ "sessions_closed": sessions })).into_response())
+        }
         Ok(Err(error)) => {
             let status = StatusCode::from_u16(error.http_status())
                 .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);

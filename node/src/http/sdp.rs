@@ -1,7 +1,10 @@
 //! WHIP and WHEP: an offer comes, an answer goes, a session has a URL.
 
 use axum::{
-    extract::{Path, Query, Request, State, rejection::{PathRejection, QueryRejection}},
+    extract::{
+        Path, Query, Request, State,
+        rejection::{PathRejection, QueryRejection},
+    },
     http::{HeaderName, HeaderValue, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
 };

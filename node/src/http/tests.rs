@@ -17,10 +17,7 @@ use tower::ServiceExt;
 
 use super::*;
 use crate::{
-    admission::Open,
-    config::testing::TempDir,
-    demo::Demo,
-    metrics::BuildInfo,
+    admission::Open, config::testing::TempDir, demo::Demo, metrics::BuildInfo,
     relay_control::ByAdmission,
 };
 
@@ -86,9 +83,7 @@ impl Node {
         let grants = Arc::new(Grants::open(home.path(), trusted).expect("an empty home"));
         let access = match door {
             Door::Open => Access { admission: Arc::new(Open), grants: None, issuer },
-            Door::Tokens => {
-                Access { admission: grants.clone(), grants: Some(grants), issuer }
-            }
+            Door::Tokens => Access { admission: grants.clone(), grants: Some(grants), issuer },
         };
         let router = router(Arc::clone(&control), access, metrics, about);
         let deciding = std::thread::spawn({

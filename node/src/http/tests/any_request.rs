@@ -32,8 +32,14 @@ static OFFER: std::sync::LazyLock<String> = std::sync::LazyLock::new(|| Peer::vi
 
 fn any_header() -> impl Strategy<Value = (&'static str, String)> {
     let names = prop::sample::select(vec![
-        "authorization", "content-type", "host", "if-match", "if-none-match", "origin",
-        "sec-fetch-site", "x",
+        "authorization",
+        "content-type",
+        "host",
+        "if-match",
+        "if-none-match",
+        "origin",
+        "sec-fetch-site",
+        "x",
     ]);
     let values = prop_oneof![
         "[ -~]{0,40}",
@@ -52,8 +58,14 @@ fn every_request_has_an_answer() {
     for door in [Door::Open, Door::Tokens] {
         let node = Node::start(door).with_demo();
         let methods = prop::sample::select(vec![
-            Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE,
-            Method::OPTIONS, Method::TRACE,
+            Method::GET,
+            Method::HEAD,
+            Method::POST,
+            Method::PUT,
+            Method::PATCH,
+            Method::DELETE,
+            Method::OPTIONS,
+            Method::TRACE,
         ]);
         let requests =
             (methods, any_path(), proptest::collection::vec(any_header(), 0..4), any_body());

@@ -73,7 +73,8 @@ impl Peer {
         let params = self.rtc.codec_config().params().iter();
         let pt = params.map(|params| params.pt()).find(|pt| pts.contains(pt)).expect("VP8");
         // Descriptor with S; frame tag of a shown keyframe, start code, size (RFC 6386 §9.1).
-        let payload = [&[0x10, 0x10, 0x02, 0, 0x9d, 0x01, 0x2a, 0x80, 0x02, 0x68, 0x01][..], &[0; 90]];
+        let payload =
+            [&[0x10, 0x10, 0x02, 0, 0x9d, 0x01, 0x2a, 0x80, 0x02, 0x68, 0x01][..], &[0; 90]];
         self.sent += 1;
         let (sequence, time) = (self.sent, self.sent as u32 * 3000);
         let mut api = self.rtc.direct_api();
@@ -93,7 +94,8 @@ impl Peer {
         let mut buffer = [0; 2048];
         while let Ok((len_bytes, source)) = self.socket.recv_from(&mut buffer) {
             let Ok(contents) = buffer[..len_bytes].try_into() else { continue };
-            let receive = Receive { proto: Protocol::Udp, source, destination: self.local, contents };
+            let receive =
+                Receive { proto: Protocol::Udp, source, destination: self.local, contents };
             // What str0m refuses is the test's to notice by what is missing.
             let _ = self.rtc.handle_input(Input::Receive(Instant::now(), receive));
             self.drain();

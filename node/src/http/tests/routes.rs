@@ -100,12 +100,12 @@ async fn what_cannot_become_a_session_is_refused_by_name() {
     }
     assert_eq!(node.post_sdp("/whep/cam", &[], &viewer.offer).await.header("retry-after"), "2");
     for content_type in [&[][..], &[("content-type", "application/json")]] {
-        let answer =
-            node.send(request(Method::POST, "/whip/cam", content_type, &peer.offer)).await;
+        let answer = node.send(request(Method::POST, "/whip/cam", content_type, &peer.offer)).await;
         assert_eq!(answer.problem(), (415, "wrong_content_type".to_owned()));
     }
     let streams = node.get("/api/streams").await.json();
-    let ids: Vec<_> = streams.as_array().expect("a list").iter().map(|entry| &entry["id"]).collect();
+    let ids: Vec<_> =
+        streams.as_array().expect("a list").iter().map(|entry| &entry["id"]).collect();
     assert_eq!(ids, ["demo"], "no refused name is kept");
 }
 
@@ -157,6 +157,9 @@ async fn a_relay_that_drains_takes_nobody() {
 async fn the_authority_is_given_out_where_there_is_one() {
     let node = Node::start_with(Door::Open, |about| about.ca_pem = Some("PEM".to_owned()));
     let answer = node.get("/ca.crt").await;
-    assert_eq!((answer.text(), answer.header("content-type")), ("PEM", "application/x-x509-ca-cert"));
+    assert_eq!(
+        (answer.text(), answer.header("content-type")),
+        ("PEM", "application/x-x509-ca-cert")
+    );
     assert_eq!(Node::start(Door::Open).get("/ca.crt").await.problem().1, "no_ca");
 }

@@ -1,8 +1,6 @@
 //! WHIP and WHEP sessions from offer to end, with real endpoints.
 
-use chain_types::{
-    Grants as GrantSet, LOCAL_CHAIN_ID, Revocation, Revoked, SignedToken, TokenId,
-};
+use chain_types::{Grants as GrantSet, LOCAL_CHAIN_ID, Revocation, Revoked, SignedToken, TokenId};
 
 use super::*;
 
