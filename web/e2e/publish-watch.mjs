@@ -32,18 +32,22 @@ const { values } = parseArgs({
 });
 const seconds = Number(values.seconds);
 const codec = values.codec.toUpperCase();
+/** Small, because two cores compose every pixel of every page besides encoding and decoding. */
+const LOOK = { width: 480, height: 400, dark: false, phone: true };
 const stream = values.stream ?? `e2e-${codec.toLowerCase()}-${process.pid}`;
 
 /** @typedef {import("./lib/scenario.mjs").Page} Page */
 
 await run(async (start) => {
   const publisher = await (await start("chromium")).open();
+  await publisher.emulate(LOOK);
   await publish(publisher);
 
   const viewers = [];
   for (const name of values.viewers.split(",").filter(Boolean)) {
     const browser = await start(name);
     const page = await browser.open();
+    await page.emulate(LOOK);
     const openedAt = performance.now();
     await page.goto(`${values.base}/watch/${stream}`);
     await until(`the first frame in ${name}`, async () => ((await stats(page))?.framesDecoded ?? 0) > 0, { everyMs: 10 }).catch(
@@ -154,7 +158,8 @@ function judge(viewer, published) {
   must((viewer.freezes ?? 0) <= Number(values["freezes-max"]), `${who} froze ${viewer.freezes} times`);
   must(viewer.codec?.toUpperCase() === codec, `${who} received ${viewer.codec} and not ${codec}`);
   must(viewer.audioCodec === "opus" && viewer.audioPackets > 0, `${who} received no Opus`);
-  if (who !== "chromium") return;
+  // A browser that does not say what it negotiated cannot be asked; Chromium does say.
+  if (who !== "chromium" && viewer.srtpCipher === null) return;
   must(viewer.srtpCipher?.includes("GCM"), `${who} negotiated ${viewer.srtpCipher} and not GCM`);
   must(viewer.dtlsVersion === "1.2" || viewer.dtlsVersion === "1.3", `${who} speaks DTLS ${viewer.tlsVersion}`);
 }

@@ -14,7 +14,7 @@ import { parseArgs } from "node:util";
 import { must, pause, run, said, stats, until } from "./lib/scenario.mjs";
 
 /** From the new process's first answer to moving pictures. */
-const BACK_MS_MAX = 15_000;
+const BACK_MS_MAX = 30_000;
 
 const { values } = parseArgs({
   options: {
@@ -97,7 +97,7 @@ await run(async (start) => {
           return sessions > (before[index] ?? 0) && (await plays(page)) && ((await stats(page))?.framesDecoded ?? 0) > 10;
         };
         await until(`pictures again in ${name}`, again, { timeoutMs: BACK_MS_MAX }).catch(async (error) =>
-          must(false, `${error.message}; the page says: ${await said(page)}; the publisher: ${await said(publisher)}`),
+          must(false, `${error.message}; the page says: ${await said(page)}; its numbers: ${JSON.stringify(await stats(page))}; the publisher: ${await said(publisher)}`),
         );
         return [name, Math.round(performance.now() - startedAt)];
       }),
