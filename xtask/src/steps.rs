@@ -92,7 +92,12 @@ fn tools(workspace: &Workspace, _: &mut Tally) -> Result<()> {
 }
 
 fn fmt(workspace: &Workspace, tally: &mut Tally) -> Result<()> {
-    run(workspace.cargo().args(["fmt", "--all", "--check"]), LIMIT, tally)
+    // The fuzz targets are a workspace of their own.
+    for manifest in ["Cargo.toml", "sfu/fuzz/Cargo.toml"] {
+        let scope = ["fmt", "--all", "--check", "--manifest-path", manifest];
+        run(workspace.cargo().args(scope), LIMIT, tally)?;
+    }
+    Ok(())
 }
 
 fn lints(workspace: &Workspace, tally: &mut Tally) -> Result<()> {
