@@ -72,12 +72,14 @@ impl Authority {
         })?;
         let damaged =
             |reason: &str| HomeError::Damaged { path: path.clone(), reason: reason.to_owned() };
-        let key = KeyPair::from_pem(&text).map_err(|_| damaged("no private key"))?;
+        // Not `KeyPair::from_pem`, which takes the first block for a key whatever its label says.
+        let secret = PrivateKeyDer::from_pem_slice(text.as_bytes())
+            .map_err(|_| damaged("no private key"))?;
+        let key = KeyPair::try_from(&secret).map_err(|_| damaged("no usable private key"))?;
         let der = CertificateDer::from_pem_slice(text.as_bytes())
             .map_err(|_| damaged("no certificate"))?;
         // A certificate with another key would sign what no phone accepts.
-        let pkcs8 = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
-        tls::certified_key(vec![der.clone()], pkcs8).map_err(|e| damaged(&e.to_string()))?;
+        tls::certified_key(vec![der.clone()], secret).map_err(|e| damaged(&e.to_string()))?;
         let issuer = Issuer::from_ca_cert_der(&der, key)
             .map_err(|_| damaged("no authority's certificate"))?;
         Ok(Self { issuer, pem: home::pem("CERTIFICATE", &der) })

@@ -1,0 +1,248 @@
+//! The binary from outside: exit codes, what it prints, who it shares a host with.
+
+use std::{
+    env, fs,
+    io::{BufRead, BufReader, Read, Write},
+    net::{TcpListener, TcpStream, UdpSocket},
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
+    thread::{self, JoinHandle},
+};
+
+struct TempDir(PathBuf);
+
+impl TempDir {
+    fn new() -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let path = env::temp_dir().join(format!("sutantra-dev-{}-{count}", std::process::id()));
+        fs::create_dir(&path).expect("the name is new");
+        Self(path)
+    }
+}
+
+impl Drop for TempDir {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn command(home: &Path, words: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sutantra-node"));
+    // A world of its own: nothing of the person who runs the tests.
+    command.env_clear().env("HOME", home).args(words.split_whitespace());
+    command
+}
+
+#[track_caller]
+fn run(home: &Path, words: &str) -> (i32, String, String) {
+    let Output { status, stdout, stderr } = command(home, words).output().expect("the binary runs");
+    let text = |bytes| String::from_utf8(bytes).expect("text");
+    (status.code().expect("an exit code"), text(stdout), text(stderr))
+}
+
+/// A node that has shown its screen.
+struct Node {
+    child: Child,
+    screen: String,
+    log: Option<JoinHandle<String>>,
+}
+
+impl Node {
+    fn start(home: &Path, words: &str) -> Self {
+        let words = format!("--http 127.0.0.1:0 --udp-port 0 --media-ip 127.0.0.1 {words}");
+        let mut child = command(home, &words)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the binary runs");
+        let mut stderr = child.stderr.take().expect("piped");
+        let log = thread::spawn(move || {
+            let mut log = String::new();
+            let _ = stderr.read_to_string(&mut log);
+            log
+        });
+        let mut screen = String::new();
+        let mut lines = BufReader::new(child.stdout.take().expect("piped"));
+        while !screen.contains("Ctrl-C") {
+            if lines.read_line(&mut screen).expect("text") == 0 {
+                panic!("no screen: {screen}\n{}", log.join().expect("no panic"));
+            }
+        }
+        Self { child, screen, log: Some(log) }
+    }
+
+    /// `127.0.0.1:port`
+    fn http(&self) -> &str {
+        let (_, after) = self.screen.split_once("://").expect("an address");
+        after.split(['/', '\n']).next().expect("host and port")
+    }
+
+    fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        let sent = Command::new("kill").args([name, &pid]).status().expect("kill(1)");
+        assert!(sent.success());
+    }
+
+    fn end(mut self) -> (Option<i32>, String) {
+        let status = self.child.wait().expect("ours");
+        (status.code(), self.log.take().expect("once").join().expect("no panic"))
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn request(at: &str, words: &str) -> String {
+    let mut stream = TcpStream::connect(at).expect("it listens");
+    write!(stream, "{words} HTTP/1.1\r\nHost: {at}\r\nConnection: close\r\n\r\n")
+        .expect("it reads");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("text");
+    answer
+}
+
+#[test]
+fn a_node_shows_where_to_go_and_ends_with_zero_when_told() {
+    let home = TempDir::new();
+    let node = Node::start(&home.0, "--shards 1");
+    for word in
+        ["Page     http://127.0.0.1:", "Demo", "WHIP", "WHEP", "Metrics", "UDP port", "buffers"]
+    {
+        assert!(node.screen.contains(word), "{word} is missing:\n{}", node.screen);
+    }
+    assert!(!node.screen.contains('\x1b'), "no colours in a pipe");
+    assert!(request(node.http(), "GET /healthz").starts_with("HTTP/1.1 200"));
+    assert!(request(node.http(), "GET /api/streams").contains("\"demo\""));
+    assert!(request(node.http(), "GET /ca.crt").starts_with("HTTP/1.1 404"));
+    node.signal("-TERM");
+    let (code, log) = node.end();
+    assert_eq!(code, Some(0), "{log}");
+    assert!(log.contains("draining") && log.contains("stopped"), "{log}");
+}
+
+#[test]
+fn a_taken_tcp_port_is_one_clear_line_and_exit_code_1() {
+    let home = TempDir::new();
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let port = taken.local_addr().expect("bound").port();
+    let (code, out, err) = run(&home.0, &format!("--http 127.0.0.1:{port} --udp-port 0"));
+    assert_eq!((code, out.as_str()), (1, ""));
+    assert_eq!(
+        err,
+        format!(
+            "error: TCP port {port} on 127.0.0.1 is taken by another process; choose another with --http\n"
+        )
+    );
+}
+
+#[test]
+fn a_taken_udp_port_is_one_clear_line_and_exit_code_1() {
+    let home = TempDir::new();
+    let taken = UdpSocket::bind("127.0.0.1:0").expect("a free port");
+    let port = taken.local_addr().expect("bound").port();
+    let words = format!("--http 127.0.0.1:0 --media-ip 127.0.0.1 --udp-port {port}");
+    let (code, out, err) = run(&home.0, &words);
+    assert_eq!((code, out.as_str()), (1, ""));
+    assert_eq!(
+        err,
+        format!(
+            "error: UDP port {port} on 127.0.0.1 is taken by another process; choose another with --udp-port\n"
+        )
+    );
+}
+
+#[test]
+fn two_nodes_do_not_share_a_home_and_a_killed_one_leaves_it_free() {
+    let home = TempDir::new();
+    let mut node = Node::start(&home.0, "--no-demo");
+    let (code, _, err) = run(&home.0, "--http 127.0.0.1:0 --udp-port 0");
+    assert_eq!(code, 1);
+    assert!(err.contains(&format!("in use by the node with pid {}", node.child.id())), "{err}");
+    node.child.kill().expect("ours");
+    node.child.wait().expect("ours");
+    let again = Node::start(&home.0, "--no-demo");
+    assert!(request(again.http(), "GET /healthz").starts_with("HTTP/1.1 200"));
+}
+
+/// R121
+#[test]
+fn a_grant_is_revoked_at_the_running_node_of_the_home() {
+    let home = TempDir::new();
+    let node = Node::start(&home.0, "--no-demo");
+    let (code, token, err) = run(&home.0, "grant --stream demo --role subscribe --ttl 1h");
+    assert_eq!(code, 0, "{err}");
+    let watch = || {
+        let words =
+            format!("POST /whep/demo HTTP/1.1\r\nAuthorization: Bearer {}\r\n", token.trim());
+        let mut stream = TcpStream::connect(node.http()).expect("it listens");
+        write!(
+            stream,
+            "{words}Host: {}\r\nContent-Type: application/sdp\r\nContent-Length: 4\r\nConnection: close\r\n\r\nv=0\n",
+            node.http()
+        )
+        .expect("it reads");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("text");
+        answer.split(' ').nth(1).expect("a status").to_owned()
+    };
+    // Let in by the token, refused for what follows: no such stream, or no usable offer.
+    assert!(!["401", "403"].contains(&watch().as_str()), "{}", watch());
+    let (code, out, err) = run(&home.0, &format!("revoke --token {}", token.trim()));
+    assert_eq!(code, 0, "{err}");
+    assert!(out.starts_with(&format!("revoked at http://{}", node.http())), "{out}");
+    assert_eq!(watch(), "403");
+}
+
+#[test]
+fn configuration_is_printed_checked_and_refused_with_exit_code_2() {
+    let home = TempDir::new();
+    let (code, printed, _) = run(&home.0, "config print --udp-port 9");
+    assert_eq!(code, 0);
+    assert!(printed.contains("udp-port = 9") && printed.contains("# --udp-port"), "{printed}");
+
+    let file = home.0.join("relay.toml");
+    fs::write(&file, &printed).expect("ours");
+    let file = file.display();
+    let (code, out, _) = run(&home.0, &format!("config check {file}"));
+    assert_eq!((code, out), (0, format!("{file}: ok\n")));
+
+    fs::write(home.0.join("relay.toml"), "http = \"127.0.0.1:1\"\nudp_prt = 1\n").expect("ours");
+    let expected = format!("error: {file}:2: unknown key `udp_prt`; did you mean `udp-port`?\n");
+    let (code, out, err) = run(&home.0, &format!("config check {file}"));
+    assert_eq!((code, out.as_str(), err.as_str()), (2, "", expected.as_str()));
+    let (code, _, err) = run(&home.0, &format!("dev --config {file}"));
+    assert_eq!((code, err), (2, expected));
+    assert_eq!(run(&home.0, "--no-such-flag").0, 2);
+    assert_eq!(run(&home.0, "grant --stream demo --role subscribe --ttl 99d").0, 1);
+    assert_eq!(run(&home.0, "--help").0, 0);
+    let (code, version, _) = run(&home.0, "version --long");
+    assert!(code == 0 && version.contains("io_uring"), "{version}");
+}
+
+#[test]
+fn the_local_network_mode_speaks_https_and_gives_its_authority_to_everybody() {
+    let home = TempDir::new();
+    let mut child = command(&home.0, "--lan --http 0.0.0.0:0 --udp-port 0 --no-demo")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary runs");
+    let mut screen = String::new();
+    let mut lines = BufReader::new(child.stdout.take().expect("piped"));
+    while !screen.contains("Ctrl-C") && lines.read_line(&mut screen).expect("text") > 0 {}
+    let port = screen.split_once("HTTP").and_then(|(_, rest)| rest.split_once("0.0.0.0:"));
+    let port = port.and_then(|(_, rest)| rest.split([',', ' ']).next()).expect("the port is shown");
+    let ca = request(&format!("127.0.0.1:{port}"), "GET /ca.crt");
+    let page = request(&format!("127.0.0.1:{port}"), "GET /");
+    child.kill().expect("ours");
+    child.wait().expect("ours");
+    assert!(screen.contains("Page     https://") && screen.contains('▀'), "{screen}");
+    assert!(ca.contains("BEGIN CERTIFICATE") && !ca.contains("PRIVATE"), "{ca}");
+    assert!(page.starts_with("HTTP/1.1 308"), "{page}");
+}
