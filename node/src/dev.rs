@@ -18,6 +18,7 @@ use sfu::{
     Relay, RelayConfig, StartError,
     io::{BindError, Endpoint, LinkKind},
     limits::SESSIONS_PER_SHARD_MAX,
+    ports::{foreign::ForeignDecisions, gate::MonotonicClock},
 };
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -34,7 +35,7 @@ use crate::{
     http::{self, About, Access},
     lan::{self, Authority},
     metrics::{BuildInfo, Metrics},
-    relay_control::{ByAdmission, Control},
+    relay_control::{ByAdmission, ByForeign, Control, DecisionSource},
     tls::{self, Tls},
 };
 
@@ -49,10 +50,6 @@ pub fn run(config: Config, file: Option<PathBuf>) -> anyhow::Result<()> {
     start_log(config.log_format);
     if let Some(file) = file {
         tracing::info!(file = %file.display(), "configuration file read");
-    }
-    if let Some(path) = &config.decisions {
-        // Said rather than ignored: who sets it relies on it.
-        bail!("--decisions unix:{}: this version takes decisions from tokens only", path.display());
     }
     let mut home = open_home(&config)?;
     let issuer = home::issuer_key(home.dir())?;
@@ -84,8 +81,8 @@ pub fn run(config: Config, file: Option<PathBuf>) -> anyhow::Result<()> {
     let relay = Arc::new(relay);
     let version = env!("CARGO_PKG_VERSION");
     let metrics = Arc::new(Metrics::new(&BuildInfo { version, link: link.to_string(), started }));
-    let (control, inputs) =
-        Control::new(relay.clone(), events, gates, Box::new(ByAdmission), metrics.clone());
+    let source = decision_source(config.decisions.as_deref(), gates.clock())?;
+    let (control, inputs) = Control::new(relay.clone(), events, gates, source, metrics.clone());
     let decider = {
         let control = control.clone();
         let name = "control".to_owned();
@@ -169,6 +166,18 @@ pub fn run(config: Config, file: Option<PathBuf>) -> anyhow::Result<()> {
     decider.join().map_err(|_| anyhow!("the control side has panicked"))?;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Who opens gates: another process at `socket`, else admission's own word.
+fn decision_source(
+    socket: Option<&Path>,
+    clock: MonotonicClock,
+) -> anyhow::Result<Box<dyn DecisionSource>> {
+    let Some(socket) = socket else { return Ok(Box::new(ByAdmission)) };
+    let decisions = ForeignDecisions::listen(socket, clock)
+        .with_context(|| format!("--decisions unix:{}", socket.display()))?;
+    tracing::info!(socket = %socket.display(), "gates are opened by another process only");
+    Ok(Box::new(ByForeign(decisions)))
 }
 
 fn start_log(format: LogFormat) {

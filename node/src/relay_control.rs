@@ -11,10 +11,14 @@ use std::{
     time::{Duration, Instant},
 };
 
+use chain_types::AccountId;
 use crossbeam_channel::{Receiver, Sender, select};
 use sfu::{
     LocalSource, OfferError, Relay,
-    ports::{CloseReason, Codec, Event, Gate, GateSender, Role, SlotId, StreamKey},
+    ports::{
+        CloseReason, Codec, Event, Gate, GateSender, Role, SlotId, StreamKey,
+        foreign::ForeignDecisions,
+    },
 };
 
 use crate::{
@@ -35,7 +39,7 @@ const BACKLOG_RETRY: Duration = Duration::from_millis(10);
 /// Who decides which gate is open.
 pub trait DecisionSource: Send {
     /// A subscriber is connected: the gate to set at once, `None` to leave it closed.
-    fn connected(&mut self, slot: SlotId, lease: &Lease) -> Option<Gate>;
+    fn connected(&mut self, stream: &StreamName, slot: SlotId, lease: &Lease) -> Option<Gate>;
     /// The session of this slot is over.
     fn closed(&mut self, slot: SlotId);
     /// Decisions that come later; [`crossbeam_channel::never`] if there are none.
@@ -46,7 +50,7 @@ pub trait DecisionSource: Send {
 pub struct ByAdmission;
 
 impl DecisionSource for ByAdmission {
-    fn connected(&mut self, _: SlotId, lease: &Lease) -> Option<Gate> {
+    fn connected(&mut self, _: &StreamName, _: SlotId, lease: &Lease) -> Option<Gate> {
         Some(Gate { open: true, layer_cap: lease.layer_cap, valid_until: lease.valid_until })
     }
 
@@ -54,6 +58,25 @@ impl DecisionSource for ByAdmission {
 
     fn decisions(&self) -> Receiver<(SlotId, Gate)> {
         crossbeam_channel::never()
+    }
+}
+
+/// Another process decides, over a framed socket; admission only lets in who may ask.
+pub struct ByForeign(pub ForeignDecisions);
+
+impl DecisionSource for ByForeign {
+    fn connected(&mut self, stream: &StreamName, slot: SlotId, lease: &Lease) -> Option<Gate> {
+        let viewer = lease.token.as_ref().map_or(AccountId::ZERO, |token| token.viewer);
+        self.0.joined(slot, format!("{} {viewer}", stream.as_str()).as_bytes());
+        None
+    }
+
+    fn closed(&mut self, slot: SlotId) {
+        self.0.left(slot);
+    }
+
+    fn decisions(&self) -> Receiver<(SlotId, Gate)> {
+        self.0.decisions()
     }
 }
 
@@ -288,8 +311,8 @@ impl Control {
                 let mut out = Vec::new();
                 self.lock().connected(session, now, &mut out);
                 for output in &out {
-                    if let Output::Admitted { slot, lease } = output
-                        && let Some(gate) = source.connected(*slot, lease)
+                    if let Output::Admitted { name, slot, lease } = output
+                        && let Some(gate) = source.connected(name, *slot, lease)
                     {
                         self.set_gate(*slot, gate, gates);
                     }

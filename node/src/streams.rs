@@ -131,7 +131,7 @@ pub enum Output {
     /// Nothing of this stream is left: the relay may forget it.
     Free(StreamKey),
     /// A subscriber is connected and its lease holds: its gate may open.
-    Admitted { slot: SlotId, lease: Lease },
+    Admitted { name: StreamName, slot: SlotId, lease: Lease },
     /// A publisher's transport is up for the first time.
     StreamStarted { name: StreamName },
     /// A viewer's transport is up; the count includes it.
@@ -366,7 +366,8 @@ impl Streams {
                 let NewSession { slot, lease, .. } = &entry.facts;
                 let is_current = lease.valid_until.is_none_or(|until| now < until);
                 if let (Some(slot), true) = (*slot, is_current) {
-                    out.push(Output::Admitted { slot, lease: lease.clone() });
+                    let (name, lease) = (name.clone(), lease.clone());
+                    out.push(Output::Admitted { name, slot, lease });
                 }
             }
         }

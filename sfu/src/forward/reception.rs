@@ -66,7 +66,7 @@ impl Reception {
         let received_now = self.received - self.reported.1;
         self.reported = (expected, self.received);
         let lost_now = expected_now.saturating_sub(received_now);
-        let fraction = if expected_now == 0 { 0 } else { lost_now * 256 / expected_now };
+        let fraction = (lost_now * 256).checked_div(expected_now).unwrap_or(0);
         let lost = expected as i64 - self.received as i64;
         let (last_sr, delay) = self.last_sender_report.map_or((0, 0), |(last_sr, at)| {
             (last_sr, now.duration_since(at).as_micros() as u64 * 65_536 / 1_000_000)

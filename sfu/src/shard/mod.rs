@@ -152,7 +152,7 @@ impl<L: Link> Shard<L> {
 
     fn publish_snapshot(&mut self) {
         let mut snapshot = self.core.snapshot();
-        snapshot.link = self.link.counters().clone();
+        snapshot.link = *self.link.counters();
         let longest = std::mem::take(&mut self.longest_tick);
         snapshot.longest_tick_nanoseconds = u64::try_from(longest.as_nanos()).unwrap_or(u64::MAX);
         self.ports.snapshots.force_push(snapshot);
