@@ -15,6 +15,7 @@ test("packets and frames are a stream that plays", () => {
   check({}, "playing");
   check({ silentMs: SILENCE_MS - 1 }, "playing");
   check({ frames: 0 }, "connecting");
+  check({ frames: 0, stateMs: CONNECT_MS }, "lost");
 });
 
 test("silence is a closed gate while the stream is live, and the end when it is not", () => {

@@ -59,7 +59,9 @@ export function judge({ connection, stateMs, silentMs, frames, publisher, restar
       return stateMs >= CONNECT_MS ? "no-path" : "connecting";
     case "connected":
       if (silentMs >= SILENCE_MS) return SILENT_BECAUSE[publisher];
-      return frames > 0 ? "playing" : "connecting";
+      if (frames > 0) return "playing";
+      // Packets without a picture: no keyframe came. A new session asks for one anew.
+      return stateMs >= CONNECT_MS ? "lost" : "connecting";
   }
 }
 
