@@ -66,7 +66,7 @@ impl Clip {
         if !video.first().is_some_and(is_keyframe) {
             return Err(ClipError::FirstFrame);
         }
-        if opus.is_empty() || opus.len() % AUDIO_PACKET_BYTES != 0 {
+        if opus.is_empty() || !opus.len().is_multiple_of(AUDIO_PACKET_BYTES) {
             return Err(ClipError::Audio(opus.len()));
         }
         let starts = (0..opus.len()).step_by(AUDIO_PACKET_BYTES);

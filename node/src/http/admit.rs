@@ -75,7 +75,7 @@ fn lease(admitted: &Admitted, bearer: Option<&str>, now_ms: u64, now: Instant) -
         // Beyond what a clock can hold is never; `u64::MAX` is one of those.
         valid_until: if valid_until_ms == u64::MAX { None } else { now.checked_add(left) },
         layer_cap: max_layer,
-        token: token_id.and_then(|_| bearer).and_then(token),
+        token: token_id.and(bearer).and_then(token),
     }
 }
 
