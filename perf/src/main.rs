@@ -6,12 +6,17 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 mod bare_loop;
+mod idle;
 mod instructions;
 mod limit;
 mod sockets;
 mod workload;
 
 use bare_loop::Cipher;
+
+/// Passes everything on; `idle` reads what it counts.
+#[global_allocator]
+static ALLOCATOR: idle::Counting = idle::Counting;
 
 /// Costs of the media path.
 #[derive(Parser)]
@@ -27,6 +32,12 @@ enum Command {
     Limit(LimitArgs),
     /// Instructions per forwarded packet, counted by callgrind, held against the baseline.
     Instructions(InstructionArgs),
+    /// Heap that one idle session holds in the relay.
+    Idle {
+        /// Sessions at once; the figure is their mean.
+        #[arg(long, default_value_t = 100)]
+        sessions: u16,
+    },
     /// What `instructions` runs under callgrind.
     #[command(hide = true)]
     CallgrindWorkload {
@@ -88,6 +99,10 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Limit(args) => limit::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Instructions(args) => instructions::run(&args),
+        Command::Idle { sessions } => [false, true]
+            .into_iter()
+            .try_for_each(|data_channel| idle::run(sessions, data_channel))
+            .map(|()| ExitCode::SUCCESS),
         Command::CallgrindWorkload { case, rounds } => {
             workload::run(&case, rounds).map(|()| ExitCode::SUCCESS)
         }

@@ -32,7 +32,9 @@ pub struct MemoryLink {
 }
 
 impl MemoryLink {
-    fn new() -> std::io::Result<MemoryLink> {
+    /// # Errors
+    /// No eventfd to be had.
+    pub fn new() -> std::io::Result<MemoryLink> {
         Ok(MemoryLink {
             room: vec![0; MESSAGE_BYTES_MAX],
             waker: Waker::new()?,
