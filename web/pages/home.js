@@ -12,6 +12,8 @@ const REFRESH_MS = 2000;
 const REST_MS = 250;
 /** How many cards get a still on their own, one after the other. */
 const STILLS_MAX = 8;
+/** The least time between two tries for a still of the same stream. */
+const STILL_AGAIN_MS = 20_000;
 
 const list = element("streams", HTMLUListElement);
 const empty = element("empty", HTMLElement);
@@ -20,11 +22,14 @@ const trouble = element("trouble", HTMLElement);
 
 /** @type {Map<string, Card>} */
 const cards = new Map();
+let takingStills = false;
 
 class Card {
   /** @type {Preview | null} */
   #preview = null;
   #resting = 0;
+  /** A stream that sends nothing is not asked for a still again and again. */
+  #tryStillAt = 0;
 
   /** @param {LiveStream} stream */
   constructor(stream) {
@@ -67,7 +72,8 @@ class Card {
 
   /** Takes a still when there is none that is fresh. */
   async refreshStill() {
-    if (this.#preview || hasFreshPoster(this.stream.id)) return;
+    if (this.#preview || performance.now() < this.#tryStillAt || hasFreshPoster(this.stream.id)) return;
+    this.#tryStillAt = performance.now() + STILL_AGAIN_MS;
     const video = /** @type {HTMLVideoElement} */ (make("video", ""));
     video.muted = video.playsInline = true;
     const preview = new Preview(this.stream, video);
@@ -169,9 +175,11 @@ async function refresh() {
 
 async function takeStills() {
   const saving = /** @type {any} */ (navigator).connection?.saveData === true;
-  if (saving || document.hidden) return;
+  if (saving || document.hidden || takingStills) return;
+  takingStills = true;
   const free = [...cards.values()].filter((card) => isFree(card.stream)).slice(0, STILLS_MAX);
   for (const card of free) await card.refreshStill();
+  takingStills = false;
 }
 
 async function keepCurrent() {

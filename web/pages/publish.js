@@ -20,6 +20,8 @@ import { WhipClient, videoCodecs } from "./lib/whip.js";
 const STATS_MS = 1000;
 /** A broken path that ICE does not mend within this time is given up. */
 const DISCONNECTED_MS = 4000;
+/** How long after the start a reduced picture is still on its way up. */
+const SETTLE_MS = 10_000;
 /** How many answers in a row without our stream mean that the relay has forgotten the session. */
 const UNLISTED_TIMES_MAX = 2;
 
@@ -345,7 +347,9 @@ async function showStats() {
   stat("size", size(stats.width, stats.height));
   stat("codec", stats.codec ?? "–");
   stat("rtt", milliseconds(stats.rttMs, 1));
-  const narrow = stats.limitedBy === "bandwidth" ? "the network is narrow" : stats.limitedBy === "cpu" ? "this machine is busy" : null;
+  // The estimate of the bandwidth starts low and takes some seconds to rise: that is no news.
+  const settled = Date.now() - liveSince > SETTLE_MS;
+  const narrow = !settled ? null : stats.limitedBy === "bandwidth" ? "the network is narrow" : stats.limitedBy === "cpu" ? "this machine is busy" : null;
   say(element("state", HTMLElement), narrow ? `You are live. The picture is reduced: ${narrow}.` : "You are live.");
   const relayed = await liveStream(name.value).catch(() => undefined);
   if (client !== session) return;
