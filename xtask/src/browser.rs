@@ -10,14 +10,16 @@ use crate::process::run;
 use crate::tally::Tally;
 use crate::workspace::Workspace;
 
-/// One run of a script under web/e2e, against a node of its own.
+/// One run of a script under web/e2e.
 pub struct Scenario {
     /// Unique.
     pub name: &'static str,
     script: &'static str,
     arguments: &'static [&'static str],
-    /// Takes `--seconds`, how long is watched.
-    has_length: bool,
+    /// Arguments of a quick run.
+    quick: &'static [&'static str],
+    /// Arguments of a thorough run.
+    thorough: &'static [&'static str],
     node: NodeOf,
 }
 
@@ -25,78 +27,108 @@ pub struct Scenario {
 enum NodeOf {
     /// We do; the script is told its address.
     Ours,
-    /// The script, because it has to kill it; it is told the program.
+    /// The script, because it kills it or decides about gates; it is told the program.
     Script,
 }
 
+/// How long and how strictly.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effort {
+    /// Seconds, for each change.
+    Quick,
+    /// As long as people watch, with nothing forgiven.
+    Thorough,
+}
+
+/// Encoder and two decoders share the machine's cores with the relay, and a starved decoder freezes:
+/// in a quick run less is encoded, and some freezes are forgiven. Lost packets, which are the
+/// relay's, are judged as strictly as ever.
+const WATCH_QUICK: &[&str] =
+    &["--seconds", "6", "--size", "640x360", "--bitrate", "1000000", "--freezes-max", "4"];
+const WATCH_THOROUGH: &[&str] = &["--seconds", "30"];
+
 /// From the least to the most: the first that fails names the nearest cause.
 pub const SCENARIOS: &[Scenario] = &[
-    Scenario {
-        name: "demo-chromium",
-        script: "watch-demo",
-        arguments: &["--browser", "chromium"],
-        has_length: false,
-        node: NodeOf::Ours,
-    },
-    Scenario {
-        name: "demo-firefox",
-        script: "watch-demo",
-        arguments: &["--browser", "firefox"],
-        has_length: false,
-        node: NodeOf::Ours,
-    },
-    publish_and_watch("vp8", &["--codec", "VP8", "--size", "640x360"]),
-    publish_and_watch("vp9", &["--codec", "VP9", "--size", "640x360"]),
-    publish_and_watch("av1", &["--codec", "AV1", "--size", "640x360"]),
+    watch_demo("demo-chromium", &["--browser", "chromium"]),
+    watch_demo("demo-firefox", &["--browser", "firefox"]),
+    publish_and_watch("vp8", &["--codec", "VP8"]),
+    publish_and_watch("vp9", &["--codec", "VP9"]),
+    publish_and_watch("av1", &["--codec", "AV1"]),
     // Debian's Firefox fetches its H.264 decoder from the net: Chromium alone.
-    publish_and_watch("h264", &["--codec", "H264", "--size", "640x360", "--viewers", "chromium"]),
+    publish_and_watch("h264", &["--codec", "H264", "--viewers", "chromium"]),
+    Scenario {
+        name: "gate",
+        script: "gate",
+        arguments: &[],
+        quick: &["--cycles", "10"],
+        thorough: &["--cycles", "100"],
+        node: NodeOf::Script,
+    },
+    Scenario {
+        name: "loss",
+        script: "loss",
+        arguments: &["--loss", "3"],
+        quick: &["--seconds", "8"],
+        thorough: &["--seconds", "30"],
+        node: NodeOf::Script,
+    },
     Scenario {
         name: "restart",
         script: "restart",
         arguments: &[],
-        has_length: false,
+        quick: &["--times", "1"],
+        thorough: &["--times", "3"],
         node: NodeOf::Script,
     },
 ];
 
-const fn publish_and_watch(name: &'static str, arguments: &'static [&'static str]) -> Scenario {
-    Scenario { name, script: "publish-watch", arguments, has_length: true, node: NodeOf::Ours }
+const fn watch_demo(name: &'static str, arguments: &'static [&'static str]) -> Scenario {
+    let script = "watch-demo";
+    Scenario { name, script, arguments, quick: &[], thorough: &[], node: NodeOf::Ours }
 }
 
-/// How long a test watches; the soak does it for longer.
-const TEST_SECONDS: u32 = 6;
-/// Encoder and two decoders share the machine's cores with the relay, and a starved decoder
-/// freezes: a lower bitrate, and some freezes are forgiven. Lost packets, which are the relay's, are
-/// judged as strictly as in the soak.
-const TEST_ARGUMENTS: [&str; 4] = ["--bitrate", "1000000", "--freezes-max", "4"];
+const fn publish_and_watch(name: &'static str, arguments: &'static [&'static str]) -> Scenario {
+    Scenario {
+        name,
+        script: "publish-watch",
+        arguments,
+        quick: WATCH_QUICK,
+        thorough: WATCH_THOROUGH,
+        node: NodeOf::Ours,
+    }
+}
+
 /// The longest that one scenario may take; beyond it the scenario hangs and is killed.
 const SCENARIO_LIMIT: Duration = Duration::from_secs(300);
 const ALL_LIMIT: Duration = Duration::from_secs(20 * 60);
 
-/// Builds the node and runs every scenario for a few seconds.
+/// Builds the node and runs every scenario, quickly.
 pub fn test(workspace: &Workspace, tally: &mut Tally) -> Result<()> {
     workspace.build(tally)?;
     let names = SCENARIOS.iter().map(|scenario| scenario.name).collect::<Vec<_>>();
-    on_own_network(workspace, &names, TEST_SECONDS, tally)
+    on_own_network(workspace, &names, Effort::Quick, tally)
 }
 
 /// Runs scenarios inside a namespace when we may make one, else where we are.
 pub fn on_own_network(
     workspace: &Workspace,
     names: &[&str],
-    seconds: u32,
+    effort: Effort,
     tally: &mut Tally,
 ) -> Result<()> {
     match Pair::create() {
         Ok(pair) => {
             let mut command = pair.command(std::env::current_exe()?);
-            command.current_dir(&workspace.root).args(["scenarios", "--seconds"]);
-            run(command.arg(seconds.to_string()).args(names), ALL_LIMIT, tally)
+            command.current_dir(&workspace.root).arg("scenarios").args(names);
+            if effort == Effort::Thorough {
+                command.arg("--thorough");
+            }
+            run(&mut command, ALL_LIMIT, tally)
         }
         Err(error) => {
             // Not root: the host's own interfaces serve, which browsers gather as well.
             println!("on the host's network, since there is no own one: {error:#}");
-            let outcome = run_here(workspace, names, seconds);
+            let outcome = run_here(workspace, names, effort);
             println!("{}", outcome.closing_line());
             tally.passed += outcome.passed;
             tally.failed += outcome.failed;
@@ -128,12 +160,12 @@ impl Outcome {
 }
 
 /// Runs scenarios on the network that we are in; goes on after a failure.
-pub fn run_here(workspace: &Workspace, names: &[&str], seconds: u32) -> Outcome {
+pub fn run_here(workspace: &Workspace, names: &[&str], effort: Effort) -> Outcome {
     let mut total = Outcome::default();
     for scenario in SCENARIOS.iter().filter(|scenario| names.contains(&scenario.name)) {
         let name = scenario.name;
         let started = Instant::now();
-        let outcome = run_scenario(workspace, scenario, seconds);
+        let outcome = run_scenario(workspace, scenario, effort);
         let took = started.elapsed().as_secs_f64();
         match outcome {
             Ok(()) => {
@@ -150,19 +182,17 @@ pub fn run_here(workspace: &Workspace, names: &[&str], seconds: u32) -> Outcome 
     total
 }
 
-fn run_scenario(workspace: &Workspace, scenario: &Scenario, seconds: u32) -> Result<()> {
+fn run_scenario(workspace: &Workspace, scenario: &Scenario, effort: Effort) -> Result<()> {
     let directory = workspace.target.join("e2e").join(scenario.name);
     let mut command = workspace.command("node");
     command
         .current_dir(workspace.root.join("web"))
         .arg(format!("e2e/{}.mjs", scenario.script))
-        .args(scenario.arguments);
-    if scenario.has_length {
-        command.args(["--seconds", &seconds.to_string()]);
-        if seconds == TEST_SECONDS {
-            command.args(TEST_ARGUMENTS);
-        }
-    }
+        .args(scenario.arguments)
+        .args(match effort {
+            Effort::Quick => scenario.quick,
+            Effort::Thorough => scenario.thorough,
+        });
     match scenario.node {
         NodeOf::Ours => {
             let node = Node::start(workspace, &directory, &[])?;

@@ -19,6 +19,7 @@ mod workspace;
 
 use std::process::ExitCode;
 
+use browser::Effort;
 use clap::{Parser, Subcommand};
 
 #[derive(Parser)]
@@ -53,9 +54,9 @@ enum Task {
     /// Runs browser scenarios on the network that it is started in.
     #[command(hide = true)]
     Scenarios {
-        /// How long is watched.
+        /// Long, with nothing forgiven.
         #[arg(long)]
-        seconds: u32,
+        thorough: bool,
         /// Which.
         names: Vec<String>,
     },
@@ -77,9 +78,10 @@ fn run(task: Task) -> anyhow::Result<()> {
         Task::Test { only, skip_browser } => steps::test(&workspace, only.as_deref(), skip_browser),
         Task::Soak { resume, only } => soak::soak(&workspace, resume, only.as_deref()),
         Task::Requirements => requirements::report(&workspace),
-        Task::Scenarios { seconds, names } => {
+        Task::Scenarios { thorough, names } => {
             let names: Vec<&str> = names.iter().map(String::as_str).collect();
-            let outcome = browser::run_here(&workspace, &names, seconds);
+            let effort = if thorough { Effort::Thorough } else { Effort::Quick };
+            let outcome = browser::run_here(&workspace, &names, effort);
             println!("{}", outcome.closing_line());
             outcome.into_result()
         }
