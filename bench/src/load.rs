@@ -20,7 +20,7 @@ use crate::server::{self, CpuSample};
 use crate::socket::Gro;
 use crate::trace::Trace;
 use crate::viewer::{Check, Viewer};
-use crate::worker::{Command, Live, Outcome, Worker, playing_after};
+use crate::worker::{Command, Live, Outcome, Worker, WorkerConfig, playing_after};
 
 /// Between the last join and the window.
 const SETTLE: Duration = Duration::from_secs(1);
@@ -58,6 +58,8 @@ pub struct LoadConfig {
     pub sample_every: usize,
     /// See [`Gro`].
     pub gro: Gro,
+    /// Share of the SRTP and SRTCP packets that viewers throw away, 0 to 1.
+    pub drop_share: f64,
 }
 
 /// Runs it; `Err` when nothing could be measured.
@@ -93,16 +95,19 @@ struct Window {
     cpu: Option<server::CpuUsed>,
     rss: Option<u64>,
     metrics: Option<(Metrics, Metrics)>,
-    own_cpu_ns: u64,
+    own_cpu: server::CpuUsed,
 }
 
 impl<'a> Run<'a> {
     fn start(config: &'a LoadConfig, joiner: Joiner, awaited: Kind) -> anyhow::Result<Self> {
-        let live = Arc::new(Live::default());
+        let threads = config.threads.max(1);
+        let idle_looks = (0..threads).map(|_| AtomicU64::new(0)).collect();
+        let live = Arc::new(Live { idle_looks, ..Live::default() });
+        let settings = WorkerConfig { awaited, gro: config.gro, drop_share: config.drop_share };
         let mut workers = Vec::new();
-        for number in 0..config.threads.max(1) {
+        for number in 0..threads {
             let (sender, receiver) = channel();
-            let worker = Worker::new(receiver, Arc::clone(&live), awaited, config.gro)?;
+            let worker = Worker::new(number, receiver, Arc::clone(&live), settings)?;
             let thread = std::thread::Builder::new()
                 .name(format!("clients-{number}"))
                 .spawn(move || worker.run())?;
@@ -184,18 +189,20 @@ impl<'a> Run<'a> {
         self.pause("settling", SETTLE);
         let early_metrics = self.metrics();
         self.tell_all(|| Command::Measure(true))?;
-        let (began, own_began) = (Instant::now(), server::own_cpu_ns());
+        let (began, own_pid) = (Instant::now(), std::process::id());
+        let own_began = CpuSample::take(own_pid)?;
         let cpu_began = self.cpu()?;
         let from = self.counters();
         self.pause("measuring", self.config.duration);
         let until = self.counters();
         let cpu_ended = self.cpu()?;
         let seconds = began.elapsed().as_secs_f64();
-        let own_cpu_ns = server::own_cpu_ns() - own_began;
+        let own_cpu = CpuSample::take(own_pid)?.since(&own_began);
         self.tell_all(|| Command::Measure(false))?;
         let late_metrics = self.metrics();
         let rss = self.config.pid.and_then(|pid| server::rss_bytes(pid).ok());
         self.pause("draining", DRAIN);
+        self.catch_up();
         self.progress.end();
         let pair = |kind: usize| -> Vec<(u64, u64)> {
             from.iter().zip(&until).map(|(from, until)| (from[kind], until[kind])).collect()
@@ -207,11 +214,13 @@ impl<'a> Run<'a> {
             cpu: cpu_began.zip(cpu_ended).map(|(began, ended)| ended.since(&began)),
             rss,
             metrics: early_metrics.zip(late_metrics),
-            own_cpu_ns,
+            own_cpu,
         })
     }
 
     fn leave(&mut self) {
+        // A worker that has already ended says why when it is joined.
+        let _ended = self.tell_all(|| Command::Leave);
         for path in &self.session_paths {
             // The run is over: a server that has gone or forgets is seen in the figures above.
             let _status = self.joiner.leave(path);
@@ -263,6 +272,16 @@ impl<'a> Run<'a> {
             self.progress.show(what, &self.live, self.config.viewers);
         }
         false
+    }
+
+    /// Waits until every worker has once found its sockets empty: what arrived is counted, also by
+    /// a generator that got too little of the machine.
+    fn catch_up(&mut self) {
+        let looks = |live: &Live| -> Vec<u64> { live.idle_looks.iter().map(load).collect() };
+        let before = looks(&self.live);
+        self.wait("catching up", |live| {
+            looks(live).iter().zip(&before).all(|(now, before)| now > before)
+        });
     }
 
     fn pause(&mut self, what: &str, span: Duration) {
@@ -376,7 +395,8 @@ fn report(
         sending,
         generator: Generator {
             threads: config.threads,
-            cores: window.own_cpu_ns as f64 / 1e9 / window.seconds,
+            cores: window.own_cpu.process_ns as f64 / 1e9 / window.seconds,
+            waited_percent: window.own_cpu.waited_ns as f64 / 1e7 / window.seconds,
             dropped_datagrams: outcomes.iter().map(|outcome| outcome.dropped_datagrams).sum(),
             takes_trains: config.gro == Gro::On,
         },

@@ -137,6 +137,10 @@ struct LoadArgs {
     /// unlike a real path: leave it off when the server's cost is the question.
     #[arg(long)]
     viewer_gro: bool,
+    /// Viewers throw away this percentage of the SRTP and SRTCP packets, at random: what is lost in
+    /// the end was not repaired.
+    #[arg(long, value_name = "PERCENT", default_value_t = 0.0, value_parser = parse_percent)]
+    drop: f64,
     /// Fail when more than this percentage of the packets is lost.
     #[arg(long, value_name = "PERCENT")]
     max_loss: Option<f64>,
@@ -181,6 +185,7 @@ fn load(args: &LoadArgs) -> anyhow::Result<ExitCode> {
         threads: args.threads.max(1),
         sample_every: args.sample_every,
         gro: if args.viewer_gro { Gro::On } else { Gro::Off },
+        drop_share: args.drop / 100.0,
     })?;
     print!("{report}");
     if let Some(path) = &args.json {
@@ -241,6 +246,11 @@ fn read_trace(name: &str) -> anyhow::Result<Trace> {
     Trace::parse(&text).with_context(|| name.to_owned())
 }
 
+fn parse_percent(text: &str) -> Result<f64, String> {
+    let percent = text.parse().ok().filter(|percent| (0.0..100.0).contains(percent));
+    percent.ok_or_else(|| format!("{text:?} is not a percentage from 0 to below 100"))
+}
+
 fn parse_duration(text: &str) -> Result<Duration, String> {
     let wrong = || format!("{text:?} is not a time like 20s, 500ms or 2m");
     let digits = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?;
@@ -257,6 +267,14 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn percentages_end_below_a_hundred() {
+        assert_eq!(parse_percent("2.5"), Ok(2.5));
+        for text in ["-1", "100", "NaN", "x"] {
+            assert!(parse_percent(text).is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn durations_have_a_unit() {

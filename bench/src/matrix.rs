@@ -83,8 +83,7 @@ pub fn run(config: &MatrixConfig) -> anyhow::Result<Matrix> {
         .collect();
     let total = cases.len() * config.repeats;
     for round in 0..config.repeats {
-        for at in 0..cases.len() {
-            let (kind, case) = &mut cases[at];
+        for (at, (kind, case)) in cases.iter_mut().enumerate() {
             let number = round * total / config.repeats + at + 1;
             eprintln!("case {number} of {total}: {kind}, {} viewers", case.viewers);
             match run_case(config, kind, case.viewers, &trace) {
@@ -128,6 +127,7 @@ fn run_case(
         threads: 1,
         sample_every: 10,
         gro: Gro::Off,
+        drop_share: 0.0,
     };
     load::run(&load).with_context(|| format!("its log ends with:\n{}", server.log_tail()))
 }

@@ -53,8 +53,17 @@ pub struct Packets {
     pub received: u64,
     /// Expected less received.
     pub lost: u64,
+    /// Of those, Opus packets: nobody asks for them again.
+    pub lost_audio: u64,
     /// Of the viewer that lost most.
     pub lost_by_worst_viewer: u64,
+    /// SRTP and SRTCP packets that viewers threw away as asked (whole run).
+    pub dropped_on_purpose: u64,
+    /// Longest run of packets of one track that one viewer lost.
+    pub longest_gap: u64,
+    /// SRTP packets that came and were not delivered: not to be opened, or retransmissions of
+    /// packets that had come after all (whole run).
+    pub undelivered: u64,
     /// Delivered twice under different sequence numbers (whole run).
     pub duplicates: u64,
     /// SRTP packets that came twice (whole run).
@@ -120,6 +129,8 @@ pub struct Generator {
     pub threads: usize,
     /// Cores kept busy.
     pub cores: f64,
+    /// Time that its threads were ready and others had the cores, of a hundred of the window.
+    pub waited_percent: f64,
     /// Dropped by the kernel at our own sockets.
     pub dropped_datagrams: u64,
     /// Its sockets took trains (UDP GRO), which spares a sender on the same host work.
@@ -153,23 +164,26 @@ impl Packets {
     /// Adds one viewer's account; the windows are counters `from..until` by publisher.
     pub fn add(&mut self, viewer: &Viewer, audio: &[(u64, u64)], video: &[(u64, u64)]) {
         let publisher = usize::from(viewer.publisher());
-        let (mut expected, mut received) = (0, 0);
         let mut count = |track: &Track, (from, until): (u64, u64)| {
-            expected += until - from;
-            received += track.received(from, until);
+            let received = track.received(from, until);
+            self.expected += until - from;
+            self.received += received;
+            self.longest_gap = self.longest_gap.max(track.longest_gap(from, until));
             self.duplicates += track.duplicates;
             self.reordered += track.reordered;
+            until - from - received
         };
-        count(&viewer.audio, audio[publisher]);
-        count(&viewer.video, video[publisher]);
-        self.expected += expected;
-        self.received += received;
-        self.lost += expected - received;
-        self.lost_by_worst_viewer = self.lost_by_worst_viewer.max(expected - received);
+        let lost_audio = count(&viewer.audio, audio[publisher]);
+        let lost = lost_audio + count(&viewer.video, video[publisher]);
+        self.lost += lost;
+        self.lost_audio += lost_audio;
+        self.lost_by_worst_viewer = self.lost_by_worst_viewer.max(lost);
         self.wire_repeats += viewer.wire_repeats;
         self.corrupt += viewer.corrupt;
         self.alien += viewer.alien;
         self.rtx += viewer.rtx;
+        self.dropped_on_purpose += viewer.dropped_on_purpose;
+        self.undelivered += viewer.wire_packets.saturating_sub(viewer.opened_packets);
         self.began_without_keyframe += u64::from(viewer.began_with_keyframe == Some(false));
     }
 
@@ -201,7 +215,11 @@ impl Report {
         if let Some(max) = thresholds.loss_percent_max
             && loss > max
         {
-            wrong.push(format!("{loss:.4} % of the packets were lost, allowed are {max} %"));
+            let own = match self.generator.dropped_datagrams {
+                0 => String::new(),
+                own => format!(" ({own} datagrams at the generator's own sockets)"),
+            };
+            wrong.push(format!("{loss:.4} % of the packets were lost{own}, allowed are {max} %"));
         }
         if let Some(max) = thresholds.latency_p99_ms_max
             && self.latency_ms.p99 > max
@@ -249,18 +267,26 @@ impl Display for Report {
         row(
             "lost",
             format!(
-                "{} ({:.4} %), worst viewer {}, {} retransmissions",
+                "{} ({:.4} %), {} of them audio, worst viewer {}, longest gap {}, {} \
+                 retransmissions{}",
                 packets.lost,
                 packets.loss_percent(),
+                packets.lost_audio,
                 packets.lost_by_worst_viewer,
-                packets.rtx
+                packets.longest_gap,
+                packets.rtx,
+                match packets.dropped_on_purpose {
+                    0 => String::new(),
+                    dropped => format!(", {dropped} dropped on purpose"),
+                }
             ),
         )?;
         row(
             "faults",
             format!(
-                "{} duplicate, {} repeated on the wire, {} reordered, {} corrupt, {} alien, {} \
-                 began without keyframe",
+                "{} undelivered, {} duplicate, {} repeated on the wire, {} reordered, {} corrupt, \
+                 {} alien, {} began without keyframe",
+                packets.undelivered,
                 packets.duplicates,
                 packets.wire_repeats,
                 packets.reordered,
@@ -307,9 +333,11 @@ impl Display for Report {
         row(
             "generator",
             format!(
-                "{:.2} cores of {} thread(s), {} datagrams dropped at its own sockets{}{}",
+                "{:.2} cores of {} thread(s), waited for one {:.0} % of the time, {} datagrams dropped \
+                 at its own sockets{}{}",
                 self.generator.cores,
                 self.generator.threads,
+                self.generator.waited_percent,
                 self.generator.dropped_datagrams,
                 if self.generator.takes_trains { ", GRO on" } else { "" },
                 if busy { "; IT IS THE LIMIT: use --threads" } else { "" }
@@ -355,6 +383,7 @@ pub(crate) mod tests {
             generator: Generator {
                 threads: 1,
                 cores: 0.1,
+                waited_percent: 2.0,
                 dropped_datagrams: 0,
                 takes_trains: false,
             },

@@ -177,11 +177,7 @@ impl Batch {
         }
         for message in &messages[..taken as usize] {
             let header = &message.msg_hdr;
-            self.lengths.push((
-                message.msg_len as usize,
-                header.msg_controllen as usize,
-                header.msg_flags,
-            ));
+            self.lengths.push((message.msg_len as usize, header.msg_controllen, header.msg_flags));
         }
         Ok(taken as usize == BATCH)
     }

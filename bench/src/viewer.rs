@@ -57,6 +57,12 @@ pub struct Viewer {
     pub wire_repeats: u64,
     /// Retransmissions (RFC 4588).
     pub rtx: u64,
+    /// SRTP and SRTCP packets that were thrown away before anybody looked at them.
+    pub dropped_on_purpose: u64,
+    /// SRTP packets on the wire, retransmissions among them.
+    pub wire_packets: u64,
+    /// Payloads that the transport opened and delivered.
+    pub opened_packets: u64,
     wire: Vec<WireStream>,
 }
 
@@ -84,14 +90,24 @@ impl Track {
         self.highest = self.highest.max(Some(counter));
     }
 
+    /// Longest run of missing packets among the counters `from..until`.
+    pub fn longest_gap(&self, from: u64, until: u64) -> u64 {
+        let (mut longest, mut gap) = (0, 0);
+        for counter in from..until {
+            gap = if self.has(counter) { 0 } else { gap + 1 };
+            longest = longest.max(gap);
+        }
+        longest
+    }
+
+    fn has(&self, counter: u64) -> bool {
+        let word = self.seen.get((counter / 64) as usize);
+        word.is_some_and(|word| word >> (counter % 64) & 1 == 1)
+    }
+
     /// Distinct packets among the counters `from..until`.
     pub fn received(&self, from: u64, until: u64) -> u64 {
-        (from..until)
-            .filter(|counter| {
-                let word = self.seen.get((counter / 64) as usize);
-                word.is_some_and(|word| word >> (counter % 64) & 1 == 1)
-            })
-            .count() as u64
+        (from..until).filter(|counter| self.has(*counter)).count() as u64
     }
 }
 
@@ -111,6 +127,9 @@ impl Viewer {
             alien: 0,
             wire_repeats: 0,
             rtx: 0,
+            dropped_on_purpose: 0,
+            wire_packets: 0,
+            opened_packets: 0,
             wire: Vec::new(),
         }
     }
@@ -122,6 +141,7 @@ impl Viewer {
 
     /// Looks at an SRTP packet before it is opened and counts it when it is a repeated one.
     pub fn note_wire(&mut self, ssrc: u32, seq: u16) {
+        self.wire_packets += 1;
         let Some(stream) = self.wire.iter_mut().find(|stream| stream.ssrc == ssrc) else {
             if self.wire.len() < WIRE_STREAMS_MAX {
                 self.wire.push(WireStream { ssrc, highest: seq, seen: 1 });
@@ -150,6 +170,7 @@ impl Viewer {
         after: Duration,
         latency: Option<&mut Histogram>,
     ) {
+        self.opened_packets += 1;
         let record = match payload::read(payload, kind, self.check == Check::Whole) {
             Ok(record) if record.kind == kind && record.counter < COUNTER_MAX => record,
             Ok(_) | Err(Corrupt::Length | Corrupt::Record | Corrupt::Pattern) => {
@@ -211,6 +232,15 @@ mod tests {
         check(&[0, 2, 1, 3], (4, 0, 1));
         check(&[0, 1, 1, 0, 2], (3, 2, 0));
         check(&[12, 13, 500], (0, 0, 0));
+    }
+
+    #[test]
+    fn the_longest_gap_counts_to_both_edges() {
+        let mut track = Track::default();
+        [2, 3, 7].into_iter().for_each(|counter| track.note(counter));
+        assert_eq!(track.longest_gap(0, 10), 3);
+        assert_eq!(track.longest_gap(2, 4), 0);
+        assert_eq!(track.longest_gap(100, 105), 5);
     }
 
     #[test]

@@ -29,6 +29,8 @@ pub enum Command {
     View(Box<Joined>, Box<Viewer>),
     /// Begin to count latency, or end.
     Measure(bool),
+    /// Sessions are being deleted: their end is no failure from now on.
+    Leave,
     /// Say goodbye to all and return the accounts.
     Stop,
 }
@@ -46,6 +48,8 @@ pub struct Live {
     pub packets: AtomicU64,
     /// Clients whose transport failed or was closed by the server.
     pub ended: AtomicU64,
+    /// Looks, by worker, that found nothing to receive: its sockets were empty.
+    pub idle_looks: Vec<AtomicU64>,
 }
 
 /// What a worker brings home.
@@ -71,17 +75,30 @@ struct Slot {
     ended: bool,
 }
 
+/// What all workers of a run share.
+#[derive(Debug, Clone, Copy)]
+pub struct WorkerConfig {
+    /// The track whose first packet makes a viewer count as playing.
+    pub awaited: Kind,
+    /// See [`Gro`].
+    pub gro: Gro,
+    /// Share of the media and feedback datagrams that viewers lose on purpose, 0 to 1.
+    pub drop_share: f64,
+}
+
 /// See the module.
 pub struct Worker {
+    number: usize,
     commands: Receiver<Command>,
     live: Arc<Live>,
-    /// The track whose first packet makes a viewer count as playing.
-    awaited: Kind,
+    config: WorkerConfig,
+    random: u64,
     slots: Vec<Slot>,
     poller: Poller,
     batch: Batch,
     latency: Histogram,
     measuring: bool,
+    leaving: bool,
     errors: Vec<String>,
 }
 
@@ -91,20 +108,23 @@ const ERRORS_MAX: usize = 8;
 impl Worker {
     /// A worker without clients.
     pub fn new(
+        number: usize,
         commands: Receiver<Command>,
         live: Arc<Live>,
-        awaited: Kind,
-        gro: Gro,
+        config: WorkerConfig,
     ) -> io::Result<Self> {
         Ok(Self {
+            number,
             commands,
             live,
-            awaited,
+            config,
+            random: 0x9e37_79b9_7f4a_7c15 ^ number as u64,
             slots: Vec::new(),
             poller: Poller::new()?,
-            batch: Batch::new(gro),
+            batch: Batch::new(config.gro),
             latency: Histogram::default(),
             measuring: false,
+            leaving: false,
             errors: Vec::new(),
         })
     }
@@ -124,6 +144,7 @@ impl Worker {
             }
             let due = self.timers();
             if ready.is_empty() {
+                self.live.idle_looks[self.number].fetch_add(1, Ordering::Relaxed);
                 let until = due.saturating_duration_since(Instant::now());
                 std::thread::sleep(until.min(TICK));
             }
@@ -140,6 +161,7 @@ impl Worker {
                     self.add(joined.client, Role::Viewer(viewer))?;
                 }
                 Ok(Command::Measure(measuring)) => self.measuring = measuring,
+                Ok(Command::Leave) => self.leaving = true,
                 Ok(Command::Stop) | Err(TryRecvError::Disconnected) => return Ok(true),
                 Err(TryRecvError::Empty) => return Ok(false),
             }
@@ -153,7 +175,9 @@ impl Worker {
     }
 
     fn receive(&mut self, index: usize, offset_ns: u64) -> io::Result<()> {
-        let Self { slots, batch, live, latency, measuring, errors, awaited, .. } = self;
+        let Self {
+            slots, batch, live, latency, measuring, errors, config, leaving, random, ..
+        } = self;
         let slot = &mut slots[index];
         // A full batch means that more may wait; the next look takes it, after the others.
         batch.receive(&slot.client.socket)?;
@@ -165,12 +189,19 @@ impl Worker {
             };
             let arrived = now.checked_sub(Duration::from_nanos(now_ns - arrived_ns)).unwrap_or(now);
             let latency = measuring.then_some(&mut *latency);
-            let mut context = Context { arrived, arrived_ns, latency, live, awaited: *awaited };
+            let mut context =
+                Context { arrived, arrived_ns, latency, live, awaited: config.awaited };
             for datagram in arrival.bytes.chunks(arrival.segment_bytes) {
                 if slot.ended {
                     return Ok(());
                 }
-                if let Role::Viewer(viewer) = &mut slot.role {
+                if let Role::Viewer(viewer) = &mut slot.role
+                    && datagram.first().is_some_and(|first| (128..=191).contains(first))
+                {
+                    if config.drop_share > 0.0 && draw(random) < config.drop_share {
+                        viewer.dropped_on_purpose += 1;
+                        continue;
+                    }
                     note_wire(viewer, &slot.client, datagram);
                 }
                 let Slot { client, role, .. } = slot;
@@ -178,7 +209,9 @@ impl Worker {
                 let done = client.handle_datagram(arrived, &arrival, datagram, |event| {
                     context.handle(role, pts, started, event);
                 });
-                end_if(slot, done, live, errors);
+                if end_if(slot, &done) && !*leaving {
+                    note_end(done, live, errors);
+                }
             }
         }
         Ok(())
@@ -186,7 +219,7 @@ impl Worker {
 
     /// Sends what publishers owe and fires timers; when the next is due.
     fn timers(&mut self) -> Instant {
-        let Self { slots, live, errors, awaited, .. } = self;
+        let Self { slots, live, errors, config, leaving, .. } = self;
         let mut next = Instant::now() + TIMER_MAX;
         for slot in slots.iter_mut().filter(|slot| !slot.ended) {
             let now = Instant::now();
@@ -194,7 +227,7 @@ impl Worker {
             let (pts, started) = ((client.video_pt, client.audio_pt), client.started);
             let (arrived_ns, latency) = (0, None);
             let mut context =
-                Context { arrived: now, arrived_ns, latency, live, awaited: *awaited };
+                Context { arrived: now, arrived_ns, latency, live, awaited: config.awaited };
             let mut done = Ok(());
             if let Role::Publisher(publisher) = role
                 && publisher.due().is_some_and(|due| due <= now)
@@ -218,7 +251,9 @@ impl Worker {
                 next = next.min(due);
             }
             next = next.min(client.deadline());
-            end_if(slot, done, live, errors);
+            if end_if(slot, &done) && !*leaving {
+                note_end(done, live, errors);
+            }
         }
         next
     }
@@ -295,6 +330,14 @@ pub fn playing_after(viewer: &Viewer, awaited: Kind) -> Option<Duration> {
     }
 }
 
+/// The next number of a xorshift generator (Marsaglia), 0 to 1: losses repeat from run to run.
+fn draw(state: &mut u64) -> f64 {
+    *state ^= *state << 13;
+    *state ^= *state >> 7;
+    *state ^= *state << 17;
+    (*state >> 11) as f64 / (1_u64 << 53) as f64
+}
+
 fn note_wire(viewer: &mut Viewer, client: &Client, datagram: &[u8]) {
     // RTP by its first byte (RFC 7983 §7), RTCP by its payload type (RFC 5761 §4).
     let [128..=191, pt, seq_high, seq_low, _, _, _, _, s0, s1, s2, s3, ..] = *datagram else {
@@ -307,13 +350,15 @@ fn note_wire(viewer: &mut Viewer, client: &Client, datagram: &[u8]) {
     viewer.note_wire(u32::from_be_bytes([s0, s1, s2, s3]), u16::from_be_bytes([seq_high, seq_low]));
 }
 
-fn end_if(slot: &mut Slot, done: Result<(), RtcError>, live: &Live, errors: &mut Vec<String>) {
-    let reason = match done {
-        Ok(()) if slot.client.is_alive() => return,
-        Ok(()) => "closed by the server".to_owned(),
-        Err(error) => error.to_string(),
-    };
-    slot.ended = true;
+/// Marks a client whose transport has ended; true when it has.
+fn end_if(slot: &mut Slot, done: &Result<(), RtcError>) -> bool {
+    slot.ended = done.is_err() || !slot.client.is_alive();
+    slot.ended
+}
+
+fn note_end(done: Result<(), RtcError>, live: &Live, errors: &mut Vec<String>) {
+    let reason =
+        done.err().map_or_else(|| "closed by the server".to_owned(), |error| error.to_string());
     live.ended.fetch_add(1, Ordering::Relaxed);
     if errors.len() < ERRORS_MAX && !errors.contains(&reason) {
         errors.push(reason);
