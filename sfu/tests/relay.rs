@@ -2,104 +2,14 @@
 
 mod support;
 
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::UdpSocket;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::Receiver;
 use sfu::io::{Endpoint, LinkKind};
-use sfu::ports::{
-    CloseReason, Event, Gate, GateSender, SessionKey, SlotId, SrtpProfile, StreamKey,
-};
+use sfu::ports::{CloseReason, Event, Gate, SrtpProfile};
 use sfu::{OfferError, Relay, RelayConfig, generate_certificate};
+use support::rig::{Rig, STREAM, number_of, send, vp8};
 use support::{Peer, until};
-
-struct Rig {
-    relay: Relay,
-    events: Receiver<Event>,
-    gates: GateSender,
-    seen: Vec<Event>,
-}
-
-const STREAM: StreamKey = StreamKey(7);
-
-impl Rig {
-    fn new(link: LinkKind, shards: usize) -> Rig {
-        let local = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let (relay, events, gates) = Relay::start(RelayConfig {
-            shards,
-            link,
-            endpoints: vec![Endpoint { bind: local, advertise: local }],
-            pin: false,
-            gather: Duration::from_micros(200),
-            certificate: generate_certificate().expect("randomness"),
-            sessions_max: 100,
-        })
-        .expect("loopback sockets");
-        Rig { relay, events, gates, seen: Vec::new() }
-    }
-
-    fn pump(&mut self) {
-        for event in self.events.try_iter() {
-            self.relay.note_event(&event);
-            self.seen.push(event);
-        }
-        self.gates.flush();
-    }
-
-    fn publish(&mut self) -> (Peer, SessionKey) {
-        let mut peer = Peer::publisher();
-        let accepted = self.relay.publish(STREAM, &peer.offer).expect("a good offer");
-        peer.answer(&accepted.answer);
-        (peer, accepted.session)
-    }
-
-    fn watch(&mut self) -> (Peer, SessionKey, SlotId) {
-        let mut peer = Peer::viewer();
-        let accepted = self.relay.subscribe(STREAM, &peer.offer).expect("a good offer");
-        peer.answer(&accepted.answer);
-        (peer, accepted.session, accepted.slot.expect("a subscriber has a slot"))
-    }
-
-    fn wait_connected(&mut self, peers: &mut [&mut Peer]) {
-        until("connections", peers, |peers| {
-            self.pump();
-            peers.iter().all(|peer| peer.connected)
-                && self.count(|event| matches!(event, Event::Connected { .. })) >= peers.len()
-        });
-    }
-
-    fn wait_closed(&mut self, peers: &mut [&mut Peer], session: SessionKey) -> CloseReason {
-        let mut reason = None;
-        until("the session's end", peers, |_| {
-            self.pump();
-            reason = self.seen.iter().find_map(|event| match event {
-                Event::Closed { session: closed, reason, .. } if *closed == session => {
-                    Some(*reason)
-                }
-                _ => None,
-            });
-            reason.is_some()
-        });
-        reason.expect("the wait ended")
-    }
-
-    fn count(&self, which: impl Fn(&Event) -> bool) -> usize {
-        self.seen.iter().filter(|event| which(event)).count()
-    }
-
-    /// The newest value of a counter, over all shards. Snapshots are up to a second old.
-    fn counter(&self, name: &str) -> u64 {
-        let mut sum = 0;
-        for snapshot in self.relay.counters() {
-            snapshot.counters.each(&mut |known, _, value| {
-                if known == name {
-                    sum += value;
-                }
-            });
-        }
-        sum
-    }
-}
 
 fn both_links(test: impl Fn(LinkKind)) {
     test(LinkKind::Epoll);
@@ -108,28 +18,6 @@ fn both_links(test: impl Fn(LinkKind)) {
         Ok(()) => test(LinkKind::IoUring),
         Err(error) => eprintln!("io_uring is not to be had here: {error}"),
     }
-}
-
-/// Packet `number` of a made-up VP8 stream: a frame each three packets, a keyframe each thirty.
-fn vp8(number: u64) -> (bool, Vec<u8>) {
-    let lead = match (number % 3, number % 30) {
-        (0, 0) => [0x10, 0x10],
-        (0, _) => [0x10, 0x11],
-        _ => [0x00, 0x22],
-    };
-    let mut payload = vec![number as u8; 600 + (number % 7) as usize];
-    payload[..2].copy_from_slice(&lead);
-    payload[2..10].copy_from_slice(&number.to_be_bytes());
-    (number % 3 == 2, payload)
-}
-
-fn send(publisher: &mut Peer, number: u64) {
-    let (marker, payload) = vp8(number);
-    publisher.write(5000 + number, (number / 3) as u32 * 3000, marker, payload);
-}
-
-fn number_of(payload: &[u8]) -> u64 {
-    u64::from_be_bytes(payload[2..10].try_into().expect("ten bytes at least"))
 }
 
 /// R6 in part, R7: both shards' subscribers get what was published, bit for bit.

@@ -1,5 +1,9 @@
 //! A whole WebRTC endpoint on str0m for tests: full ICE, its own SRTP, one UDP socket.
 
+#![allow(dead_code, reason = "each test uses what it needs of it")]
+
+pub mod rig;
+
 use std::collections::VecDeque;
 use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
@@ -109,7 +113,7 @@ impl Peer {
             let datagram = &buffer[..len_bytes];
             if (128..192).contains(&datagram[0]) {
                 self.received += 1;
-                if self.drop_every > 0 && self.received % self.drop_every == 0 {
+                if self.received.is_multiple_of(self.drop_every) {
                     continue;
                 }
             }
@@ -131,7 +135,7 @@ impl Peer {
                 Ok(Output::Transmit(out)) => {
                     if (128..192).contains(&out.contents[0]) {
                         self.sent += 1;
-                        if self.lose_every > 0 && self.sent % self.lose_every == 0 {
+                        if self.sent.is_multiple_of(self.lose_every) {
                             continue;
                         }
                     }
