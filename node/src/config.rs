@@ -239,8 +239,7 @@ pub fn resolve(
             None => (home_before_file.join(FILE_NAME), false),
         },
     };
-    let unreadable =
-        |reason| vec![ConfigError::Unreadable { path: path.clone(), reason: format!("{reason}") }];
+    let unreadable = |reason| vec![ConfigError::Unreadable { path: path.clone(), reason }];
     let file = match (around.read_file)(&path) {
         Ok(Some(text)) => Some(text),
         Ok(None) if must_exist => return Err(unreadable("there is no such file".to_owned())),

@@ -120,7 +120,7 @@ fn size(bytes: usize) -> String {
     match bytes {
         0..1024 => format!("{bytes} B"),
         1024..1_048_576 => format!("{} KiB", bytes / 1024),
-        _ if bytes % 1_048_576 == 0 => format!("{} MiB", bytes / 1_048_576),
+        _ if bytes.is_multiple_of(1_048_576) => format!("{} MiB", bytes / 1_048_576),
         _ => format!("{:.1} MiB", bytes as f64 / 1_048_576.0),
     }
 }

@@ -5,7 +5,7 @@
 
 use std::{
     env, fs, io,
-    path::{Path, PathBuf},
+    path::Path,
     process::ExitCode,
     thread,
     time::{SystemTime, UNIX_EPOCH},
@@ -107,8 +107,7 @@ fn resolve(args: &ConfigArgs) -> Result<Resolved, Failure> {
         read_file: &read_file,
         cores: thread::available_parallelism().map_or(1, usize::from),
     };
-    let file: Option<&Path> = args.file.as_ref().map(PathBuf::as_path);
-    config::resolve(&args.flags, file, &around).map_err(Failure::Config)
+    config::resolve(&args.flags, args.file.as_deref(), &around).map_err(Failure::Config)
 }
 
 fn read_file(path: &Path) -> io::Result<Option<String>> {

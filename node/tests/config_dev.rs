@@ -5,9 +5,8 @@ use std::{
     io::{BufRead, BufReader, Read, Write},
     net::{TcpListener, TcpStream, UdpSocket},
     path::{Path, PathBuf},
-    process::{Child, Command, Output, Stdio},
+    process::{Child, ChildStderr, Command, Output, Stdio},
     sync::atomic::{AtomicU32, Ordering},
-    thread::{self, JoinHandle},
 };
 
 struct TempDir(PathBuf);
@@ -46,7 +45,7 @@ fn run(home: &Path, words: &str) -> (i32, String, String) {
 struct Node {
     child: Child,
     screen: String,
-    log: Option<JoinHandle<String>>,
+    log: BufReader<ChildStderr>,
 }
 
 impl Node {
@@ -57,20 +56,28 @@ impl Node {
             .stderr(Stdio::piped())
             .spawn()
             .expect("the binary runs");
-        let mut stderr = child.stderr.take().expect("piped");
-        let log = thread::spawn(move || {
-            let mut log = String::new();
-            let _ = stderr.read_to_string(&mut log);
-            log
-        });
+        let mut log = BufReader::new(child.stderr.take().expect("piped"));
         let mut screen = String::new();
         let mut lines = BufReader::new(child.stdout.take().expect("piped"));
         while !screen.contains("Ctrl-C") {
             if lines.read_line(&mut screen).expect("text") == 0 {
-                panic!("no screen: {screen}\n{}", log.join().expect("no panic"));
+                let mut said = String::new();
+                let _ = log.read_to_string(&mut said);
+                panic!("no screen: {screen}\n{said}");
             }
         }
-        Self { child, screen, log: Some(log) }
+        Self { child, screen, log }
+    }
+
+    /// Waits until the log says `word`.
+    #[track_caller]
+    fn await_log(&mut self, word: &str) {
+        let mut line = String::new();
+        while !line.contains(word) {
+            line.clear();
+            let read = self.log.read_line(&mut line).expect("text");
+            assert_ne!(read, 0, "the node ended without a word of {word:?}");
+        }
     }
 
     /// `127.0.0.1:port`
@@ -86,8 +93,9 @@ impl Node {
     }
 
     fn end(mut self) -> (Option<i32>, String) {
-        let status = self.child.wait().expect("ours");
-        (status.code(), self.log.take().expect("once").join().expect("no panic"))
+        let mut log = String::new();
+        self.log.read_to_string(&mut log).expect("text");
+        (self.child.wait().expect("ours").code(), log)
     }
 }
 
@@ -245,4 +253,52 @@ fn the_local_network_mode_speaks_https_and_gives_its_authority_to_everybody() {
     assert!(screen.contains("Page     https://") && screen.contains('▀'), "{screen}");
     assert!(ca.contains("BEGIN CERTIFICATE") && !ca.contains("PRIVATE"), "{ca}");
     assert!(page.starts_with("HTTP/1.1 308"), "{page}");
+}
+
+#[test]
+fn a_second_interrupt_does_not_wait_for_anybody() {
+    let home = TempDir::new();
+    let mut node = Node::start(&home.0, "--no-demo --open");
+    // A request whose body never comes: draining gives it its time.
+    let mut slow = TcpStream::connect(node.http()).expect("it listens");
+    let words = "POST /whip/slow HTTP/1.1\r\nContent-Type: application/sdp\r\nExpect: 100-continue";
+    write!(slow, "{words}\r\nHost: {}\r\nContent-Length: 9\r\n\r\n", node.http())
+        .expect("it reads");
+    // The handler asks for the body: the request is under way.
+    let mut answer = [0; 12];
+    slow.read_exact(&mut answer).expect("an interim answer");
+    assert_eq!(&answer, b"HTTP/1.1 100");
+    node.signal("-INT");
+    node.await_log("draining");
+    node.signal("-INT");
+    assert_eq!(node.end().0, Some(130));
+}
+
+#[test]
+fn a_hangup_reads_the_certificate_again_and_a_bad_one_is_not_used() {
+    let home = TempDir::new();
+    let (cert, key) = (home.0.join("cert.pem"), home.0.join("key.pem"));
+    let pair = || {
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a pair");
+        (made.cert.pem(), made.signing_key.serialize_pem())
+    };
+    let write = |(cert_pem, key_pem): (String, String)| {
+        fs::write(&cert, cert_pem).expect("ours");
+        fs::write(&key, key_pem).expect("ours");
+    };
+    write(pair());
+    let words = format!("--no-demo --tls-cert {} --tls-key {}", cert.display(), key.display());
+    let mut node = Node::start(&home.0, &words);
+    assert!(node.screen.contains("Page     https://127.0.0.1:"), "{}", node.screen);
+    write(pair());
+    node.signal("-HUP");
+    node.await_log("certificate read again");
+    fs::write(&key, "nothing").expect("ours");
+    node.signal("-HUP");
+    node.await_log("the old certificate stays in use");
+    assert!(request(node.http(), "GET /").starts_with("HTTP/1.1 308"), "it goes on");
+
+    let (code, _, err) = run(&home.0, &format!("--home {}/b {words}", home.0.display()));
+    assert_eq!(code, 1);
+    assert!(err.contains("no private key in PEM form"), "{err}");
 }

@@ -49,11 +49,8 @@ pub fn plan(
         let endpoints: Vec<_> = chosen.into_iter().map(|ip| endpoint(*ip, *ip)).collect();
         return if endpoints.is_empty() { Err(EndpointError::None) } else { Ok(endpoints) };
     }
-    let mut free: Vec<_> = host
-        .iter()
-        .filter(|ip| !ip.is_loopback() && !media_ips.contains(ip))
-        .copied()
-        .collect();
+    let mut free: Vec<_> =
+        host.iter().filter(|ip| !ip.is_loopback() && !media_ips.contains(ip)).copied().collect();
     media_ips
         .iter()
         .map(|&outside| {
@@ -79,7 +76,12 @@ mod tests {
 
     /// `expected`: `bind` or `bind>advertise`.
     #[track_caller]
-    fn check(media_ips: &str, host: &str, http_is_loopback: bool, expected: Result<&str, EndpointError>) {
+    fn check(
+        media_ips: &str,
+        host: &str,
+        http_is_loopback: bool,
+        expected: Result<&str, EndpointError>,
+    ) {
         let seen = plan(&ips(media_ips), &ips(host), http_is_loopback, 7443).map(|endpoints| {
             let words: Vec<_> = endpoints
                 .iter()
@@ -118,8 +120,7 @@ mod tests {
 
     #[test]
     fn a_host_with_very_many_addresses_keeps_loopback() {
-        let mut host: Vec<IpAddr> =
-            (1..=40).map(|n| IpAddr::from([10, 0, 0, n])).collect();
+        let mut host: Vec<IpAddr> = (1..=40).map(|n| IpAddr::from([10, 0, 0, n])).collect();
         host.push(IpAddr::from([127, 0, 0, 1]));
         let seen = plan(&[], &host, true, 1).expect("many");
         assert_eq!(seen.len(), MEDIA_IPS_MAX);
