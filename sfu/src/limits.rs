@@ -26,12 +26,14 @@ pub const PATHS_PER_SESSION_MAX: usize = 16;
 pub const SSRCS_PER_SESSION_MAX: usize = 8;
 /// Packets of a track kept for retransmission (a power of two); the oldest is overwritten.
 pub const CACHE_PACKETS: usize = 1024;
+/// Free packets that a shard keeps; further ones go back to the allocator.
+pub const POOL_PACKETS_MAX: usize = 2048;
 /// Packets of a track taken in one tick; further ones are dropped and counted.
 pub const PENDING_PACKETS_MAX: usize = 512;
 const _: () = assert!(PENDING_PACKETS_MAX * 2 <= CACHE_PACKETS);
 /// Retransmissions queued in one tick; further requests are dropped (the receiver asks again).
 pub const RETRANSMITS_PER_TICK_MAX: usize = 1024;
-/// Times one packet is retransmitted to all subscribers of a shard together, per second each.
+/// Sequence numbers of one generic NACK that are looked at; the receiver asks for the rest again.
 pub const NACKED_SEQUENCES_PER_PACKET_MAX: usize = 256;
 /// Missing sequence numbers of a publisher's track asked for at once; beyond it a keyframe is.
 pub const MISSING_MAX: usize = 256;

@@ -3,7 +3,7 @@
 use str0m::format::CodecSpec;
 use str0m::media::Frequency;
 
-use crate::limits::PAYLOAD_BYTES_MAX;
+use crate::limits::{PAYLOAD_BYTES_MAX, POOL_PACKETS_MAX};
 use crate::ports::Codec;
 
 /// What subscribers must agree on to be sent a track's packets.
@@ -115,7 +115,8 @@ impl Packet {
     }
 }
 
-/// Packets that wait to be filled. Grows to what the caches hold, then never allocates again.
+/// Packets that wait to be filled. Grows to what the caches hold, then never allocates again; what
+/// is given beyond [`POOL_PACKETS_MAX`] (an in-process source brings its own packets) is freed.
 #[derive(Debug, Default)]
 pub struct Pool {
     #[expect(clippy::vec_box, reason = "packets move by pointer between cache, pool and lanes")]
@@ -128,7 +129,9 @@ impl Pool {
     }
 
     pub fn give(&mut self, packet: Box<Packet>) {
-        self.free.push(packet);
+        if self.free.len() < POOL_PACKETS_MAX {
+            self.free.push(packet);
+        }
     }
 
     pub fn len(&self) -> usize {
@@ -137,5 +140,28 @@ impl Pool {
 
     pub fn is_empty(&self) -> bool {
         self.free.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pool_that_is_given_more_than_it_lends_stays_bounded() {
+        let mut pool = Pool::default();
+        for _ in 0..2 * POOL_PACKETS_MAX {
+            pool.give(Box::new(Packet::empty()));
+        }
+        assert_eq!(pool.len(), POOL_PACKETS_MAX);
+    }
+
+    #[test]
+    fn one_byte_of_padding_stands_behind_every_payload() {
+        let mut packet = Packet::empty();
+        assert!(packet.copy_payload(&[9; PAYLOAD_BYTES_MAX]));
+        assert_eq!(packet.padded(1).last(), Some(&1), "the padding count (RFC 3550 §5.1)");
+        assert_eq!(packet.padded(0), packet.payload());
+        assert!(!packet.copy_payload(&[9; PAYLOAD_BYTES_MAX + 1]), "too long");
     }
 }

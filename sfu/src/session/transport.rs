@@ -99,8 +99,6 @@ pub struct Session {
     pub receivers: Vec<Receiver>,
     pub twcc: TwccReceiver,
     pub next_report: Instant,
-    /// Times a subscriber asked for a keyframe, its losses and so on are counted by the shard.
-    pub unknown_ssrc_packets: u64,
 }
 
 impl Session {
@@ -135,7 +133,6 @@ impl Session {
             receivers: Vec::new(),
             twcc: TwccReceiver::new(),
             next_report: now + REPORT_INTERVAL,
-            unknown_ssrc_packets: 0,
         }
     }
 
