@@ -61,6 +61,25 @@ fn the_readme_names_every_option() {
     }
 }
 
+#[test]
+fn the_readme_quotes_the_committed_instruction_counts() {
+    let workspace = workspace();
+    let readme = workspace.read("README.md").unwrap();
+    let baseline = workspace.read("perf/baselines/callgrind.json").unwrap();
+    let baseline: serde_json::Value = serde_json::from_str(&baseline).unwrap();
+    let rows = [
+        ("| forward a video packet to 100 subscribers", "forward_video_to_100"),
+        ("| of these, seal 1150 bytes", "srtp_seal_1150"),
+        ("| forward a video packet to 1 subscriber,", "forward_video_to_1"),
+    ];
+    for (row, case) in rows {
+        let line = readme.lines().find(|line| line.starts_with(row)).expect(row);
+        let quoted = line.split('|').nth(2).unwrap().trim();
+        let counted = baseline[case].as_f64().unwrap().round();
+        assert_eq!(quoted, counted.to_string(), "{case}: README, then baseline");
+    }
+}
+
 /// R110
 #[test]
 fn the_top_level_is_as_documented() {
