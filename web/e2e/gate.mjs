@@ -153,7 +153,9 @@ await run(async (start) => {
 for (const end of endings.reverse()) await end();
 
 /** Video and audio. @param {any} record */
-const packets = (record) => record.packets + record.audioPackets;
+function packets(record) {
+  return record.packets + record.audioPackets;
+}
 
 /**
  * Waits until a close has arrived everywhere: nothing passes and the viewer has counted everything.

@@ -68,6 +68,7 @@ await run(async (start) => {
     async (error) => must(false, `${error.message}; the page says: ${await said(viewer)}`),
   );
   const firstFrameMs = Math.round(performance.now() - openedAt);
+  const firstPacketMs = viewerSide.down.firstRtpAt && Math.round(viewerSide.down.firstRtpAt - openedAt);
 
   await pause(SETTLE_MS);
   const [sentFrom, seenFrom] = await Promise.all([stats(publisher), stats(viewer)]);
@@ -106,6 +107,7 @@ await run(async (start) => {
     },
     viewer: {
       browser: values.viewer,
+      firstPacketMs,
       firstFrameMs,
       frames: decoded,
       framesDropped: during(seenFrom, seenTo, "framesDropped"),

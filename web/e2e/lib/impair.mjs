@@ -34,6 +34,8 @@ class Direction {
   other = 0;
   droppedRtp = 0;
   droppedRtcp = 0;
+  /** When the first SRTP datagram was handed on, by `performance.now()`. @type {number | null} */
+  firstRtpAt = null;
 
   /** @param {Required<Damage>} damage @param {number} seed */
   constructor(damage, seed) {
@@ -63,6 +65,7 @@ class Direction {
       return;
     }
     this[isRtcp ? "rtcp" : "rtp"] += 1;
+    if (!isRtcp) this.firstRtpAt ??= performance.now();
     const lateMs = this.#damage.delayMs + this.#random() * this.#damage.jitterMs;
     if (lateMs > 0) setTimeout(send, lateMs);
     else send();
