@@ -375,6 +375,7 @@ fn report(
         let copied = late.increase(early, "copied_bytes_total");
         Some(Sending {
             packets_per_message: datagrams / messages.max(1.0),
+            packets_per_message_ideal: config.trace.packets_per_message_ideal(),
             copied_bytes_per_packet: copied.map(|bytes| bytes / packets.received.max(1) as f64),
         })
     });

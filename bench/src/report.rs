@@ -118,6 +118,8 @@ pub struct ServerCost {
 pub struct Sending {
     /// Datagrams per message handed to the kernel (UDP GSO).
     pub packets_per_message: f64,
+    /// The same if every frame and every audio packet were one message.
+    pub packets_per_message_ideal: f64,
     /// Payload bytes copied per packet.
     pub copied_bytes_per_packet: Option<f64>,
 }
@@ -323,8 +325,9 @@ impl Display for Report {
             row(
                 "server sends",
                 format!(
-                    "{:.2} packets a message{}",
+                    "{:.2} packets a message (a message a frame would be {:.2}){}",
                     sending.packets_per_message,
+                    sending.packets_per_message_ideal,
                     copied.unwrap_or_default()
                 ),
             )?;

@@ -113,6 +113,13 @@ impl Trace {
         }
     }
 
+    /// Packets a message of a server that sends each frame, and each audio packet, as one message:
+    /// more takes waiting for the next frame.
+    pub fn packets_per_message_ideal(&self) -> f64 {
+        let messages = self.packets.iter().filter(|p| p.marker || p.kind == Kind::Audio).count();
+        self.packets.len() as f64 / messages.max(1) as f64
+    }
+
     /// Whether the trace has packets of a track.
     pub fn has(&self, kind: Kind) -> bool {
         self.packets.iter().any(|packet| packet.kind == kind)
@@ -158,6 +165,8 @@ mod tests {
         assert!(video.last().is_some_and(|p| p.marker), "a loop ends with a frame");
         let audio = trace.packets.len() - video.len();
         assert!((49.0..51.0).contains(&rate(audio)), "{} audio packets/s", rate(audio));
+        let ideal = trace.packets.len() as f64 / (frames + audio) as f64;
+        assert_eq!(trace.packets_per_message_ideal(), ideal);
     }
 
     #[test]
