@@ -16,7 +16,7 @@ use anyhow::{Context, anyhow, bail};
 use chain_types::AccountId;
 use sfu::{
     Relay, RelayConfig, StartError,
-    io::{BindError, Endpoint, LinkKind},
+    io::{BindError, LinkKind},
     limits::SESSIONS_PER_SHARD_MAX,
     ports::{foreign::ForeignDecisions, gate::MonotonicClock},
 };
@@ -62,13 +62,14 @@ pub fn run(config: Config, file: Option<PathBuf>) -> anyhow::Result<()> {
     let http_at = listener.local_addr().context("the HTTP listener has no address")?;
     let web = Web::prepare(&config, home.dir())?;
 
+    let host = sfu::io::host_addresses();
     let (link, no_uring) = choose_link(config.link)?;
     let relay_config = RelayConfig {
         shards: config.shards,
         link,
         endpoints: endpoints::plan(
             &config.media_ips,
-            &sfu::io::host_addresses(),
+            &host,
             http_at.ip().is_loopback(),
             config.udp_port,
         )?,
@@ -95,7 +96,8 @@ pub fn run(config: Config, file: Option<PathBuf>) -> anyhow::Result<()> {
     };
 
     let endpoints = relay.endpoints().to_vec();
-    let base_url = format!("{}://{}", web.scheme(), shown_authority(http_at, &endpoints));
+    let base_url =
+        format!("{}://{}", web.scheme(), shown_authority(http_at, &host, web.authority.is_some()));
     let about = About {
         version,
         link: link.to_string(),
@@ -122,7 +124,10 @@ pub fn run(config: Config, file: Option<PathBuf>) -> anyhow::Result<()> {
         version: version.to_owned(),
         demo: demo.is_some().then(|| format!("{base_url}/watch/{}", demo::NAME)),
         checks: vec![
-            doctor::secure_context(http_at, web.tls.is_some()),
+            match &web.authority {
+                Some(_) => doctor::local_network(http_at, &host),
+                None => doctor::secure_context(http_at, web.tls.is_some()),
+            },
             doctor::access(config.open, http_at),
             doctor::link(link, asked_for, no_uring.as_deref(), config.shards),
             doctor::udp_port(&bound),
@@ -334,14 +339,16 @@ fn reachable(bound: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, bound.port())
 }
 
-/// Host and port for other machines, where HTTP is bound to all addresses.
-fn shown_authority(bound: SocketAddr, endpoints: &[Endpoint]) -> SocketAddr {
+/// Host and port for other machines, where HTTP is bound to all addresses; with `authority` one
+/// that its certificate names.
+fn shown_authority(bound: SocketAddr, host: &[IpAddr], authority: bool) -> SocketAddr {
     if !bound.ip().is_unspecified() {
         return bound;
     }
-    let outside = endpoints.iter().map(|endpoint| endpoint.advertise.ip());
-    match outside.into_iter().find(|ip| !ip.is_loopback()) {
-        Some(ip) => SocketAddr::new(ip, bound.port()),
+    let listens = |ip: &&IpAddr| ip.is_ipv4() || bound.is_ipv6();
+    let named = |ip: &&IpAddr| !authority || lan::is_local(**ip);
+    match host.iter().filter(listens).filter(named).find(|ip| !ip.is_loopback()) {
+        Some(ip) => SocketAddr::new(*ip, bound.port()),
         None => reachable(bound),
     }
 }

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use sfu::io::{BufferBytes, LinkKind, SOCKET_BUFFER_BYTES};
 
-use crate::banner::Check;
+use crate::{banner::Check, lan};
 
 /// Which link carries the media, and why it is not the faster one.
 pub fn link(chosen: LinkKind, asked_for: bool, refused: Option<&str>, shards: usize) -> Check {
@@ -96,6 +96,22 @@ pub fn secure_context(http: SocketAddr, https: bool) -> Check {
     Check { name, good, found, remedy }
 }
 
+/// With `--lan`: whether there is a local network whose machines can trust the certificate.
+pub fn local_network(http: SocketAddr, host: &[IpAddr]) -> Check {
+    let listens = |ip: &&IpAddr| ip.is_ipv4() || http.is_ipv6();
+    let named = host.iter().filter(listens).any(|ip| !ip.is_loopback() && lan::is_local(*ip));
+    let (found, remedy) = match named {
+        true => (format!("{http}, HTTPS for the local network"), vec![]),
+        false => (
+            format!(
+                "{http}, HTTPS that only this machine can trust: no address of a local network"
+            ),
+            vec!["connect this host to one, or use --tls-cert FILE --tls-key FILE".to_owned()],
+        ),
+    };
+    Check { name: "HTTP", good: named, found, remedy }
+}
+
 /// Who may publish and watch.
 pub fn access(open: bool, http: SocketAddr) -> Check {
     let name = "access";
@@ -162,6 +178,18 @@ mod tests {
             "receive 208 KiB, send 4 MiB of 4 MiB",
             &["sudo sysctl -w net.core.rmem_max=4194304"],
         );
+    }
+
+    #[test]
+    fn a_local_network_is_one_whose_machines_reach_the_listener() {
+        let (v4, v6) = (([0, 0, 0, 0], 1).into(), ([0_u16; 8], 1).into());
+        let ips = |texts: &[&str]| -> Vec<IpAddr> {
+            texts.iter().map(|ip| ip.parse().expect("an address")).collect()
+        };
+        assert!(local_network(v4, &ips(&["203.0.113.1", "192.168.1.7"])).good);
+        assert!(!local_network(v4, &ips(&["203.0.113.1", "127.0.0.1"])).good);
+        assert!(!local_network(v4, &ips(&["fd00::7"])).good);
+        assert!(local_network(v6, &ips(&["fd00::7"])).good);
     }
 
     #[test]

@@ -209,11 +209,12 @@ pub async fn keep_fresh(authority: Arc<Authority>, tls: Tls) {
     }
 }
 
-/// The QR code of `url` in half blocks, light on dark as a terminal shows it.
+/// The QR code of `url` in half blocks. Drawn is what is light in the code: most terminals write
+/// light on dark, and not every phone reads an inverted code.
 pub fn qr_code(url: &str) -> Option<String> {
     let code = QrCode::new(url).ok()?;
     let image =
-        code.render::<Dense1x2>().dark_color(Dense1x2::Dark).light_color(Dense1x2::Light).build();
+        code.render::<Dense1x2>().dark_color(Dense1x2::Light).light_color(Dense1x2::Dark).build();
     Some(image)
 }
 
