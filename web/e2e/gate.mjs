@@ -2,6 +2,7 @@
 // picture, and nobody asks for what was held back.
 //
 //   node e2e/gate.mjs --node ../target/release/sutantra-node [--cycles 100] [--codec VP8]
+//        [--viewer chromium]
 //
 // Three witnesses: the viewer's own count of packets, the datagrams that pass between relay and
 // viewer, and the frames that the viewer shows.
@@ -33,6 +34,7 @@ const { values } = parseArgs({
     node: { type: "string", default: "../target/release/sutantra-node" },
     cycles: { type: "string", default: "100" },
     codec: { type: "string", default: "VP8" },
+    viewer: { type: "string", default: "chromium" },
   },
 });
 const cycles = Number(values.cycles);
@@ -53,8 +55,7 @@ await run(async (start) => {
   const viewerSide = await Impairment.start(node.base);
   endings.push(() => source.close(), () => publisherSide.close(), () => viewerSide.close());
 
-  const browser = await start("chromium");
-  const publisher = await browser.open();
+  const publisher = await (await start("chromium")).open();
   await publisher.emulate(LOOK);
   await publish(publisher, {
     base: publisherSide.base,
@@ -64,7 +65,7 @@ await run(async (start) => {
     size: "640x360",
     bitrate: 1_000_000,
   });
-  const viewer = await browser.open();
+  const viewer = await (await start(values.viewer)).open();
   await viewer.emulate(LOOK);
   await viewer.goto(`${viewerSide.base}/watch/${STREAM}`);
   const subscriber = await until("the relay to announce the viewer", async () => source.find(STREAM));
@@ -114,6 +115,7 @@ await run(async (start) => {
   const result = {
     scenario: "gate",
     codec: last.codec,
+    viewer: values.viewer,
     cycles,
     closed: { packetsReceived: received, datagramsPassed: passed, packetsPublished: publishedClosed },
     lastPacketAfterCloseMs: spread(closeMs),

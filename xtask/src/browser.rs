@@ -60,7 +60,7 @@ pub const SCENARIOS: &[Scenario] = &[
         name: "gate",
         script: "gate",
         arguments: &[],
-        quick: &["--cycles", "10"],
+        quick: &["--cycles", "20"],
         thorough: &["--cycles", "100"],
         node: NodeOf::Script,
     },
