@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use sfu::ports::{Event, SrtpProfile};
-use sfu::shard::bench::{ForwardBench, PUBLISHER_SSRC};
+use sfu::shard::bench::{ForwardBench, MID_ID, PUBLISHER_SSRC};
 use sfu::wire::rtcp::{self, Rtcp};
 use sfu::wire::rtp::{RtpHeader, payload_without_padding};
 
@@ -94,6 +94,19 @@ impl Rig {
         got
     }
 
+    /// MID extensions of the media packets that subscriber `number` was sent.
+    fn mids(&self, number: usize) -> Vec<Vec<u8>> {
+        let address = self.bench.subscribers[number].address;
+        let media =
+            |(to, datagram): &&(_, Vec<u8>)| *to == address && !(192..=223).contains(&datagram[1]);
+        let mid = |(_, datagram): &(_, Vec<u8>)| {
+            let header = RtpHeader::parse(datagram).expect("we sent it");
+            let mut extensions = header.extensions(datagram);
+            extensions.find(|(id, _)| *id == MID_ID).map(|(_, value)| value.to_vec())
+        };
+        self.bench.link.sent.iter().filter(media).filter_map(mid).collect()
+    }
+
     fn forget_sent(&mut self) {
         self.bench.link.sent.clear();
         self.bench.link.runs.clear();
@@ -122,6 +135,18 @@ impl Rig {
             }
         }
         count
+    }
+}
+
+fn report_block() -> rtcp::ReportBlock {
+    rtcp::ReportBlock {
+        ssrc: 0,
+        fraction_lost: 0,
+        cumulative_lost: 0,
+        highest_sequence: 0,
+        jitter: 0,
+        last_sr: 0,
+        delay_since_last_sr: 0,
     }
 }
 
@@ -167,6 +192,21 @@ fn a_frame_leaves_as_one_message_for_each_subscriber() {
     rig.bench.fan_out();
     assert_eq!(rig.bench.link.runs, [6, 6]);
     assert_eq!(rig.bench.core.counters.rtp_padded_packets, 6);
+}
+
+#[test]
+fn the_section_is_named_until_the_subscriber_has_reported() {
+    let mut rig = Rig::new(1, SrtpProfile::AEAD_AES_128_GCM);
+    rig.frame(KEY, &[500, 500]);
+    rig.deliver(0);
+    assert_eq!(rig.mids(0), [b"0", b"0"]);
+    rig.forget_sent();
+    rig.rtcp(0, |out, ssrc| {
+        rtcp::write_receiver_report(out, 77, &[rtcp::ReportBlock { ssrc, ..report_block() }]);
+    });
+    rig.frame(INTER, &[500]);
+    assert_eq!(rig.deliver(0).len(), 1);
+    assert_eq!(rig.mids(0), Vec::<Vec<u8>>::new());
 }
 
 #[test]
@@ -312,8 +352,14 @@ fn a_lost_packet_is_sent_again_on_the_retransmission_stream() {
         let sent = rig.deliver(1);
         let lost = u64::from(sent[1].sequence);
         rig.forget_sent();
-        rig.rtcp(1, |out, ssrc| rtcp::write_nack(out, 77, ssrc, &[lost, lost + 500]));
+        rig.rtcp(1, |out, ssrc| {
+            // It reports on our SSRC, and still the retransmission names its section.
+            let block = rtcp::ReportBlock { ssrc, ..report_block() };
+            rtcp::write_receiver_report(out, 77, &[block]);
+            rtcp::write_nack(out, 77, ssrc, &[lost, lost + 500]);
+        });
         let again = rig.deliver(1);
+        assert_eq!(rig.mids(1), [b"0"], "Firefox drops what it cannot place");
         assert_eq!(again.len(), 1, "one is cached, the other never was");
         assert_eq!(again[0].ssrc, sent[1].ssrc ^ 0x0100_0000);
         assert_eq!(again[0].payload[..2], sent[1].sequence.to_be_bytes());

@@ -161,7 +161,9 @@ impl Outlet {
         Templates {
             media: media(None),
             media_mid: media(with_mid),
-            rtx: rtx.map(|(ssrc, pt)| HeaderTemplate::new(ssrc, pt, *twcc_id, None)),
+            // Always with the MID: Firefox drops an SSRC without one on a section whose media SSRC it
+            // knows, and retransmissions are too few for the bytes to matter.
+            rtx: rtx.map(|(ssrc, pt)| HeaderTemplate::new(ssrc, pt, *twcc_id, with_mid)),
         }
     }
 

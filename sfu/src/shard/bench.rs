@@ -112,6 +112,8 @@ pub const PUBLISHER_SSRC: u32 = 0x1111_1111;
 pub const PAYLOAD_TYPE: u8 = 96;
 pub const RTX_PAYLOAD_TYPE: u8 = 97;
 const TWCC_ID: u8 = 3;
+/// Extension id of the MID, whose value is "0".
+pub const MID_ID: u8 = 4;
 
 impl ForwardBench {
     /// `subscribers` viewers with open gates.
@@ -296,7 +298,7 @@ fn facts(ssrc: u32) -> TrackFacts {
         ssrc: Some(ssrc),
         rtx_ssrc: Some(ssrc ^ 0x0100_0000),
         twcc_id: Some(TWCC_ID),
-        mid_id: None,
+        mid_id: Some(MID_ID),
     }
 }
 
