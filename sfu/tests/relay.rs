@@ -74,20 +74,7 @@ fn losses_on_the_way_to_a_viewer_are_mended() {
         rig.wait_connected(&mut [&mut publisher, &mut viewer]);
         rig.gates.set(slot, Gate::OPEN);
         viewer.drop_every = 20;
-        let (mut sent, mut paced) = (0, Instant::now());
-        let mut numbers = std::collections::BTreeSet::new();
-        until("300 packets in a row", &mut [&mut publisher, &mut viewer], |peers| {
-            rig.pump();
-            // str0m asks for lost packets at intervals: leave it the time to.
-            if paced.elapsed() > Duration::from_millis(4) {
-                paced = Instant::now();
-                send(peers[0], sent);
-                sent += 1;
-            }
-            numbers.extend(peers[1].packets.drain(..).map(|packet| number_of(&packet.payload)));
-            let first = numbers.first().copied().unwrap_or(0);
-            (first..first + 300).all(|number| numbers.contains(&number))
-        });
+        rig.wait_for_a_row_of_300(&mut publisher, &mut viewer);
     });
 }
 
@@ -99,19 +86,7 @@ fn losses_on_the_way_from_the_publisher_are_mended() {
     rig.wait_connected(&mut [&mut publisher, &mut viewer]);
     rig.gates.set(slot, Gate::OPEN);
     publisher.lose_every = 20;
-    let (mut sent, mut paced) = (0, Instant::now());
-    let mut numbers = std::collections::BTreeSet::new();
-    until("300 packets in a row", &mut [&mut publisher, &mut viewer], |peers| {
-        rig.pump();
-        if paced.elapsed() > Duration::from_millis(4) {
-            paced = Instant::now();
-            send(peers[0], sent);
-            sent += 1;
-        }
-        numbers.extend(peers[1].packets.drain(..).map(|packet| number_of(&packet.payload)));
-        let first = numbers.first().copied().unwrap_or(0);
-        (first..first + 300).all(|number| numbers.contains(&number))
-    });
+    rig.wait_for_a_row_of_300(&mut publisher, &mut viewer);
     until("a snapshot that shows what was asked for", &mut [&mut publisher, &mut viewer], |_| {
         rig.pump();
         rig.counter("sutantra_sfu_nack_sent_packets_total") >= 10

@@ -9,6 +9,8 @@ mod egress;
 mod feedback;
 mod ingress;
 mod lane;
+mod members;
+mod routing;
 mod stream;
 
 use std::sync::Arc;

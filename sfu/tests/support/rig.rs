@@ -1,7 +1,8 @@
 //! A relay on loopback, its control side in the test's hands.
 
+use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::Receiver;
 use sfu::io::{Endpoint, LinkKind};
@@ -78,6 +79,24 @@ impl Rig {
             reason.is_some()
         });
         reason.expect("the wait ended")
+    }
+
+    /// Publishes until the viewer has 300 packets without a gap. Slowly: str0m asks for lost packets
+    /// at intervals, and there must be time to.
+    pub fn wait_for_a_row_of_300(&mut self, publisher: &mut Peer, viewer: &mut Peer) {
+        let (mut sent, mut paced) = (0, Instant::now());
+        let mut numbers = BTreeSet::new();
+        until("300 packets in a row", &mut [publisher, viewer], |peers| {
+            self.pump();
+            if paced.elapsed() > Duration::from_millis(4) {
+                paced = Instant::now();
+                send(peers[0], sent);
+                sent += 1;
+            }
+            numbers.extend(peers[1].packets.drain(..).map(|packet| number_of(&packet.payload)));
+            let first = numbers.first().copied().unwrap_or(0);
+            (first..first + 300).all(|number| numbers.contains(&number))
+        });
     }
 
     pub fn count(&self, which: impl Fn(&Event) -> bool) -> usize {
