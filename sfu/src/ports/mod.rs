@@ -3,6 +3,8 @@
 pub mod foreign;
 pub mod gate;
 pub mod ring;
+#[cfg(test)]
+mod ring_tests;
 mod sync;
 
 use std::time::Duration;
