@@ -1,3 +1,4 @@
+// R34 in part, R121
 // The gate of a viewer closes and opens, again and again: closed means no packet at all, open means a
 // picture, and nobody asks for what was held back.
 //

@@ -1,3 +1,4 @@
+// R6, R7
 // Chromium publishes noise through the Publish page, browsers watch it through the Watch page.
 //
 //   node e2e/publish-watch.mjs --base http://127.0.0.1:8080 [--codec VP8|VP9|AV1|H264] [--seconds 30]
@@ -10,6 +11,7 @@
 
 import { parseArgs } from "node:util";
 
+import { publish } from "./lib/publish.mjs";
 import { must, pause, run, said, stats, until } from "./lib/scenario.mjs";
 
 /** A publisher below this is no test of anything. */
@@ -49,12 +51,11 @@ const NOTE_SENT_FRAMES = `void (async () => {
   }
 })()`;
 
-/** @typedef {import("./lib/scenario.mjs").Page} Page */
-
 await run(async (start) => {
   const publisher = await (await start("chromium")).open();
   await publisher.emulate(LOOK);
-  await publish(publisher);
+  const { base, size } = values;
+  await publish(publisher, { base, stream, pattern: "noise", codec, size, bitrate: Number(values.bitrate) });
 
   const viewers = [];
   for (const name of values.viewers.split(",").filter(Boolean)) {
@@ -141,31 +142,6 @@ await run(async (start) => {
   }
   return result;
 });
-
-/** @param {Page} page */
-async function publish(page) {
-  await page.goto(`${values.base}/publish?stream=${stream}`);
-  const has = await page.evaluate(`[...document.getElementById('codec').options].some(({ value }) => value === '${codec}')`);
-  must(has, `this Chromium cannot send ${codec}`);
-  await page.evaluate(`(() => {
-    const set = (id, value, type) => {
-      const field = document.getElementById(id);
-      field.value = value;
-      field.dispatchEvent(new Event(type, { bubbles: true }));
-    };
-    set('title', 'Noise in ${codec}', 'input');
-    set('pattern', 'noise', 'input');
-    set('codec', '${codec}', 'change');
-    set('size', '${values.size}', 'change');
-    set('bitrate', '${Number(values.bitrate) / 1000}', 'input');
-    document.getElementById('source-pattern').click();
-  })()`);
-  await until("the test pattern", () => page.evaluate("!document.getElementById('start').disabled"));
-  await page.evaluate("document.getElementById('start').click()");
-  await until("the publisher to be live", () => page.evaluate("window.sutantra.state === 'live'")).catch(async (error) =>
-    must(false, `${error.message}; the page says: ${await said(page)}`),
-  );
-}
 
 /**
  * How often the publisher itself paused for what a viewer calls a freeze (W3C webrtc-stats,

@@ -14,7 +14,7 @@ import { parseArgs } from "node:util";
 import { must, pause, run, said, stats, until } from "./lib/scenario.mjs";
 
 /** From the new process's first answer to moving pictures. */
-const BACK_MS_MAX = 30_000;
+const BACK_MS_MAX = 60_000;
 
 const { values } = parseArgs({
   options: {
