@@ -41,6 +41,10 @@ use crate::{
 
 /// Threads of the runtime: HTTP and timers only, media has threads of its own.
 const RUNTIME_THREADS: usize = 2;
+/// What the log says unless told otherwise. str0m warns about what peers do wrong, which any peer
+/// could fill a disk with; it is counted in the metrics instead.
+const LOG_DEFAULT: &str =
+    "info,str0m=error,str0m_proto=error,is=error,dimpl=error,sctp_proto=error";
 /// Exit code of a process that Ctrl-C ended (128 + SIGINT).
 const INTERRUPTED: i32 = 130;
 
@@ -112,6 +116,8 @@ pub fn run(config: Config, file: Option<PathBuf>) -> anyhow::Result<()> {
         Some(grants) => grants.clone(),
         None => Arc::new(Open),
     };
+    // On an open relay a page's token opens nothing, and must not open anything later either.
+    let issuer = if config.open { home::passing_key() } else { issuer };
     let access = Access { admission, grants, issuer };
     let app = http::router(control.clone(), access, metrics, about);
 
@@ -186,7 +192,8 @@ fn decision_source(
 }
 
 fn start_log(format: LogFormat) {
-    let filter = EnvFilter::try_from_env("SUTANTRA_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter =
+        EnvFilter::try_from_env("SUTANTRA_LOG").unwrap_or_else(|_| EnvFilter::new(LOG_DEFAULT));
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
     match format {
         LogFormat::Text => log.with_ansi(colour(&io::stderr())).with_target(false).init(),
@@ -292,18 +299,23 @@ impl Web {
 
     /// Exchanges the certificate when SIGHUP says so, or the host's addresses do.
     fn keep_fresh(&self) -> anyhow::Result<()> {
-        let Some(tls) = self.tls.clone() else { return Ok(()) };
-        if let Some((cert, key)) = self.files.clone() {
-            let mut hangup = signal(SignalKind::hangup()).context("SIGHUP")?;
-            tokio::spawn(async move {
-                while hangup.recv().await.is_some() {
-                    match tls.reload(&cert, &key) {
+        // Always taken: unhandled, a closed terminal would end the process without a goodbye.
+        let mut hangup = signal(SignalKind::hangup()).context("SIGHUP")?;
+        let files = self.tls.clone().zip(self.files.clone());
+        tokio::spawn(async move {
+            while hangup.recv().await.is_some() {
+                match &files {
+                    None => tracing::info!("SIGHUP: there is no certificate file to read again"),
+                    Some((tls, (cert, key))) => match tls.reload(cert, key) {
                         Ok(()) => tracing::info!("certificate read again"),
                         Err(error) => tracing::error!(%error, "the old certificate stays in use"),
-                    }
+                    },
                 }
-            });
-        } else if let Some(authority) = self.authority.clone() {
+            }
+        });
+        if let Some(tls) = self.tls.clone()
+            && let Some(authority) = self.authority.clone()
+        {
             tokio::spawn(lan::keep_fresh(authority, tls));
         }
         Ok(())

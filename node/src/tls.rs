@@ -5,6 +5,7 @@ use std::{
     io,
     net::SocketAddr,
     path::{Path, PathBuf},
+    pin::Pin,
     sync::{Arc, PoisonError, RwLock},
     time::Duration,
 };
@@ -33,6 +34,7 @@ use tokio::{
     sync::{Semaphore, watch},
     time::timeout,
 };
+use tokio_io_timeout::TimeoutStream;
 use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt;
 
@@ -42,6 +44,8 @@ pub const CONNECTIONS_MAX: usize = 1024;
 pub const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
 /// A peer that has not sent the whole header of its (next) request by then is cut off.
 pub const HEADER_READ_MAX: Duration = Duration::from_secs(30);
+/// A peer that sends nothing, or takes nothing of what it is sent, for this long is cut off.
+pub const SILENCE_MAX: Duration = Duration::from_secs(45);
 /// Open HTTP/2 streams of one connection.
 pub const STREAMS_PER_CONNECTION_MAX: u32 = 64;
 /// Requests that are under way when the node stops get this long.
@@ -156,6 +160,9 @@ pub async fn serve(
     let mut shutdown = std::pin::pin!(shutdown);
     loop {
         let accepted = async {
+            if room.available_permits() == 0 {
+                tracing::warn!(CONNECTIONS_MAX, "no room for another HTTP connection");
+            }
             let permit = room.clone().acquire_owned().await.expect("never closed");
             (listener.accept().await, permit)
         };
@@ -198,20 +205,31 @@ async fn connection(
     // Answers are small: waiting to fill a segment would only delay them.
     let _ = stream.set_nodelay(true);
     let Some(tls) = tls else {
-        return exchange(TokioIo::new(stream), peer, app, false, closing).await;
+        return exchange(TokioIo::new(patient(stream)), peer, app, false, closing).await;
     };
     let mut first = [0];
     match timeout(HANDSHAKE_MAX, stream.peek(&mut first)).await {
         // A TLS record of the handshake (RFC 8446 §5.1); no HTTP method begins with that byte.
         Ok(Ok(1)) if first[0] == 0x16 => {}
-        Ok(Ok(1)) => return exchange(TokioIo::new(stream), peer, app, true, closing).await,
+        Ok(Ok(1)) => {
+            return exchange(TokioIo::new(patient(stream)), peer, app, true, closing).await;
+        }
         Ok(Ok(_) | Err(_)) | Err(_) => return,
     }
-    match timeout(HANDSHAKE_MAX, TlsAcceptor::from(tls.config).accept(stream)).await {
+    match timeout(HANDSHAKE_MAX, TlsAcceptor::from(tls.config).accept(patient(stream))).await {
         Ok(Ok(stream)) => exchange(TokioIo::new(stream), peer, app, false, closing).await,
         Ok(Err(error)) => tracing::debug!(%peer, %error, "TLS handshake failed"),
         Err(_) => tracing::debug!(%peer, "TLS handshake took too long"),
     }
+}
+
+/// Cuts a peer off that is silent, or does not read, for [`SILENCE_MAX`]: nobody holds a place among
+/// [`CONNECTIONS_MAX`] for nothing. No answer of ours takes that long to begin.
+fn patient(stream: TcpStream) -> Pin<Box<TimeoutStream<TcpStream>>> {
+    let mut stream = TimeoutStream::new(stream);
+    stream.set_read_timeout(Some(SILENCE_MAX));
+    stream.set_write_timeout(Some(SILENCE_MAX));
+    Box::pin(stream)
 }
 
 /// Requests and answers of one connection.

@@ -106,3 +106,13 @@ fn a_path_that_somebody_listens_at_is_refused() {
     let message = second.map(|_| ()).expect_err("it is taken").to_string();
     assert!(message.contains("another process listens"), "{message}");
 }
+
+#[test]
+fn a_file_that_is_no_socket_is_left_alone() {
+    let place = Place::new("file");
+    std::fs::write(&place.0, "precious").expect("a temporary file");
+    let refused = ForeignDecisions::listen(&place.0, clock());
+    let message = refused.map(|_| ()).expect_err("it is a file").to_string();
+    assert!(message.contains("no socket"), "{message}");
+    assert_eq!(std::fs::read_to_string(&place.0).expect("still there"), "precious");
+}

@@ -193,6 +193,13 @@ pub fn issuer_key(dir: &Path) -> Result<SigningKey, HomeError> {
     Ok(SigningKey::from_bytes(&seed))
 }
 
+/// A key that nobody knows after this run: what it signs is void then.
+pub fn passing_key() -> SigningKey {
+    let mut seed = [0; 32];
+    rand::rng().fill_bytes(&mut seed);
+    SigningKey::from_bytes(&seed)
+}
+
 /// The DTLS certificate: `dtls.pem`, made at first use and kept, so that the relay's fingerprint
 /// is the same after a restart. Its dates mean nothing: peers compare the fingerprint of the
 /// signalled SDP (RFC 8122 §5), never a chain.

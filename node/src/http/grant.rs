@@ -23,8 +23,6 @@ use crate::streams::StreamName;
 /// because a page was opened in the morning, and a token that leaked on this machine dies over
 /// night.
 const VALID: Duration = Duration::from_secs(12 * 60 * 60);
-/// The issuer and the verifier are one process, but its clock may be set back a little.
-const CLOCK_BACK_MAX: Duration = Duration::from_secs(60);
 
 /// What a page asks for.
 #[derive(Debug, serde::Deserialize)]
@@ -83,7 +81,8 @@ fn mint(issuer: &SigningKey, stream: &StreamName, grants: Grants, now: SystemTim
         max_layer: u8::MAX,
         payment_status: PaymentStatus::Free,
         rev_epoch: 0,
-        not_before_ms: unix_ms(now).saturating_sub(CLOCK_BACK_MAX.as_millis() as u64),
+        // Not a moment earlier: a revocation covers what was valid before it.
+        not_before_ms: unix_ms(now),
         valid_until_ms: unix_ms(now + VALID),
     };
     let signed = token.sign(issuer, LOCAL_CHAIN_ID);

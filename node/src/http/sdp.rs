@@ -156,6 +156,10 @@ fn refusal(name: &StreamName, error: BeginError) -> Problem {
             "too_many_sections",
             "Offer one video and one audio track; publish more streams for more.",
         ),
+        BeginError::Offer(OfferError::TooManySsrcs) => unusable(
+            "too_many_ssrcs",
+            "The offer names more SSRCs than one publisher may send on; send each track once.",
+        ),
         BeginError::Offer(OfferError::WrongDirection) => unusable(
             "wrong_direction",
             "Offer sendonly media to publish (WHIP) and recvonly media to watch (WHEP).",

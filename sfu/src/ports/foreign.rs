@@ -14,6 +14,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read, Write};
+use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -76,9 +77,14 @@ impl ForeignDecisions {
             let taken = format!("another process listens at {}", path.display());
             return Err(io::Error::new(io::ErrorKind::AddrInUse, taken));
         }
-        match std::fs::remove_file(path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
+        match std::fs::symlink_metadata(path) {
+            Ok(found) if found.file_type().is_socket() => std::fs::remove_file(path)?,
+            Ok(_) => {
+                let file = format!("{} is there and no socket; it is left alone", path.display());
+                return Err(io::Error::new(io::ErrorKind::AlreadyExists, file));
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
         }
         let listener = UnixListener::bind(path)?;
         let (sender, decisions) = crossbeam_channel::bounded(DECISIONS_MAX);

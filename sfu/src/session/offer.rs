@@ -11,7 +11,7 @@ use str0m::{Candidate, IceCreds, Rtc};
 
 use super::keys::{self, KeySlot};
 use crate::io::Endpoint;
-use crate::limits::MEDIA_SECTIONS_MAX;
+use crate::limits::{MEDIA_SECTIONS_MAX, SSRCS_PER_SESSION_MAX};
 use crate::ports::{Codec, Kind, Role};
 
 /// Why an offer got no answer.
@@ -19,6 +19,8 @@ use crate::ports::{Codec, Kind, Role};
 pub enum OfferError {
     #[error("the SDP offer cannot be read: {0}")]
     Sdp(String),
+    #[error("the offer names more than {SSRCS_PER_SESSION_MAX} SSRCs")]
+    TooManySsrcs,
     #[error("the offer has no audio or video section")]
     NoMedia,
     #[error("a publisher offers media to send, a viewer media to receive; this offer has none")]
@@ -76,7 +78,8 @@ pub fn prepare(
     certificate: &DtlsCert,
     now: Instant,
 ) -> Result<Prepared, OfferError> {
-    let offer = SdpOffer::from_sdp_string(offer).map_err(|e| OfferError::Sdp(e.to_string()))?;
+    let offer = bounded(offer, role)?;
+    let offer = SdpOffer::from_sdp_string(&offer).map_err(|e| unreadable(&e.to_string()))?;
     let keys = KeySlot::default();
     let credentials = credentials(shard);
     let ufrag = credentials.ufrag.clone();
@@ -107,15 +110,53 @@ pub fn prepare(
             rtc.add_local_candidate(candidate);
         }
     }
-    let answer = rtc.sdp_api().accept_offer(offer).map_err(|e| OfferError::Sdp(e.to_string()))?;
+    let answer = rtc.sdp_api().accept_offer(offer).map_err(|e| unreadable(&e.to_string()))?;
     let answer = one_media_stream(&answer.to_sdp_string());
     let mids: Vec<&str> =
         answer.lines().filter_map(|line| line.trim_end().strip_prefix("a=mid:")).collect();
-    if mids.len() > MEDIA_SECTIONS_MAX {
-        return Err(OfferError::TooManySections(mids.len()));
-    }
     let tracks = tracks(&mut rtc, role, &mids)?;
     Ok(Prepared { rtc, keys, ufrag, answer, tracks })
+}
+
+/// The offer without what costs str0m memory and us nothing to do without; refused if it asks for
+/// more than a session may have.
+///
+/// Candidates go: an ICE-lite agent learns addresses from checks. A viewer's SSRCs go: nothing it
+/// sends is forwarded.
+fn bounded(offer: &str, role: Role) -> Result<String, OfferError> {
+    let sections = offer.lines().filter(|line| line.starts_with("m=")).count();
+    if sections > MEDIA_SECTIONS_MAX {
+        return Err(OfferError::TooManySections(sections));
+    }
+    let mut ssrcs: Vec<&str> = Vec::new();
+    let mut out = String::with_capacity(offer.len());
+    for line in offer.split_inclusive('\n') {
+        let value = line.strip_prefix("a=").unwrap_or_default();
+        let names_ssrc = value.strip_prefix("ssrc:").and_then(|rest| rest.split(' ').next());
+        let is_group = value.starts_with("ssrc-group:");
+        let is_candidate =
+            value.starts_with("candidate:") || value.starts_with("end-of-candidates");
+        if is_candidate || (role == Role::Subscriber && (names_ssrc.is_some() || is_group)) {
+            continue;
+        }
+        if let Some(ssrc) = names_ssrc
+            && !ssrcs.contains(&ssrc)
+        {
+            if ssrcs.len() == SSRCS_PER_SESSION_MAX {
+                return Err(OfferError::TooManySsrcs);
+            }
+            ssrcs.push(ssrc);
+        }
+        out.push_str(line);
+    }
+    Ok(out)
+}
+
+/// str0m's complaint in one line. Its parser names addresses of memory, which are nobody's business.
+fn unreadable(complaint: &str) -> OfferError {
+    let line = complaint.lines().next().unwrap_or_default();
+    let is_presentable = !line.is_empty() && !line.contains("0x");
+    OfferError::Sdp(if is_presentable { line } else { "it is not SDP (RFC 8866)" }.to_owned())
 }
 
 /// The shard that [`prepare`] wrote into an ICE username fragment.
@@ -261,6 +302,33 @@ mod tests {
         let want =
             "a=mid:0\r\na=msid:aaa t0\r\na=ssrc:1 msid:aaa t0\r\na=mid:1\r\na=msid:aaa t1\r\n";
         assert_eq!(one_media_stream(answer), want);
+    }
+
+    #[test]
+    fn an_offer_is_cut_down_to_what_a_session_may_have() {
+        let line = |ssrc: u32| format!("a=ssrc:{ssrc} cname:x\r\na=ssrc:{ssrc} msid:a b\r\n");
+        let ssrcs = |count: usize| (1..=count as u32).map(line).collect::<String>();
+        let of = |count| format!("v=0\r\nm=video 9 x 96\r\n{}", ssrcs(count));
+        let full = of(SSRCS_PER_SESSION_MAX);
+        assert_eq!(bounded(&full, Role::Publisher), Ok(full.clone()));
+        let more = of(SSRCS_PER_SESSION_MAX + 1);
+        assert_eq!(bounded(&more, Role::Publisher), Err(OfferError::TooManySsrcs));
+        let bare = "v=0\r\nm=video 9 x 96\r\n";
+        assert_eq!(bounded(&of(2800), Role::Subscriber), Ok(bare.to_owned()));
+        let candidates = "a=candidate:1 1 udp 1 10.0.0.1 1 typ host\r\n".repeat(1000);
+        assert_eq!(bounded(&format!("{bare}{candidates}"), Role::Publisher), Ok(bare.to_owned()));
+        let sections = "m=audio 9 x 1\r\n".repeat(MEDIA_SECTIONS_MAX + 1);
+        let count = MEDIA_SECTIONS_MAX + 1;
+        assert_eq!(bounded(&sections, Role::Publisher), Err(OfferError::TooManySections(count)));
+    }
+
+    #[test]
+    fn a_refusal_names_no_address_of_memory() {
+        let certificate = keys::generate_certificate().expect("randomness");
+        let refused =
+            prepare("v=0\r\n", Role::Subscriber, 0, &[], &certificate, Instant::now()).map(|_| ());
+        let message = refused.expect_err("it is cut off").to_string();
+        assert!(!message.contains("0x") && !message.contains('\n'), "{message}");
     }
 
     #[test]
