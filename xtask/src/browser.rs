@@ -126,7 +126,8 @@ pub fn on_own_network(
 ) -> Result<()> {
     match Pair::create() {
         Ok(pair) => {
-            let mut command = pair.command(std::env::current_exe()?);
+            // Not the program that runs: the build above may have put a newer one in its place.
+            let mut command = pair.command(workspace.binary("xtask"));
             command.current_dir(&workspace.root).arg("scenarios").args(names);
             if effort == Effort::Thorough {
                 command.arg("--thorough");

@@ -51,7 +51,7 @@ impl Workspace {
     /// Builds every program of the workspace, as the tests build it: another choice of crates would
     /// unify features differently and build the dependencies again.
     pub fn build(&self, tally: &mut Tally) -> Result<()> {
-        let scope = ["build", "--release", "--workspace", "--bins", "--locked"];
+        let scope = ["build", "--release", "--workspace", "--all-targets", "--locked"];
         run(self.cargo().args(scope), BUILD_LIMIT, tally)
     }
 
