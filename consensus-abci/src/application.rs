@@ -1,0 +1,99 @@
+//! The boundary between consensus and the state machine: ABCI 2.0 as a trait.
+
+use std::fmt;
+
+use tendermint_proto::v0_38::abci::{
+    RequestCheckTx, RequestFinalizeBlock, RequestInfo, RequestInitChain, RequestPrepareProposal,
+    RequestProcessProposal, RequestQuery, ResponseCheckTx, ResponseCommit, ResponseFinalizeBlock,
+    ResponseInfo, ResponseInitChain, ResponsePrepareProposal, ResponseProcessProposal,
+    ResponseQuery,
+};
+
+/// Why the application cannot go on. Always fatal: the chain halts until somebody has looked.
+///
+/// A bad transaction, a bad query or a bad proposal is no such error; those are answered with a
+/// non-zero code in the response.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{method}: {reason}")]
+pub struct ApplicationError {
+    /// The ABCI method that failed, e.g. `Commit`.
+    pub method: Method,
+    /// One sentence for the operator: what failed and, where known, what to do.
+    pub reason: String,
+}
+
+impl ApplicationError {
+    /// An error of `method`, with its sentence.
+    pub fn new(method: Method, reason: impl Into<String>) -> Self {
+        ApplicationError { method, reason: reason.into() }
+    }
+}
+
+/// The ABCI 2.0 methods of this trait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Method {
+    Info,
+    InitChain,
+    CheckTx,
+    PrepareProposal,
+    ProcessProposal,
+    FinalizeBlock,
+    Commit,
+    Query,
+}
+
+impl fmt::Display for Method {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Method::Info => "Info",
+            Method::InitChain => "InitChain",
+            Method::CheckTx => "CheckTx",
+            Method::PrepareProposal => "PrepareProposal",
+            Method::ProcessProposal => "ProcessProposal",
+            Method::FinalizeBlock => "FinalizeBlock",
+            Method::Commit => "Commit",
+            Method::Query => "Query",
+        })
+    }
+}
+
+/// A replicated state machine (CometBFT spec, `abci++_methods.md`).
+///
+/// `info`, `init_chain`, `prepare_proposal`, `process_proposal`, `finalize_block` and `commit` are
+/// called by one thread, in order. `check_tx` and `query` are called by many threads at any time,
+/// also while a block executes, and see the last committed state.
+pub trait Application: Send + Sync + 'static {
+    /// Height and app hash of what `commit` has made durable; height 0 before `InitChain`.
+    fn info(&self, request: RequestInfo) -> Result<ResponseInfo, ApplicationError>;
+
+    /// Makes the genesis state. Called at height 0 only; may be called again when the first block
+    /// was never committed, and must then give the same hash.
+    fn init_chain(&self, request: RequestInitChain) -> Result<ResponseInitChain, ApplicationError>;
+
+    /// Whether a transaction may wait in the mempool. `type` 0 is new, 1 is a recheck.
+    fn check_tx(&self, request: RequestCheckTx) -> Result<ResponseCheckTx, ApplicationError>;
+
+    /// Orders and drops transactions for a block of at most `max_tx_bytes`.
+    fn prepare_proposal(
+        &self,
+        request: RequestPrepareProposal,
+    ) -> Result<ResponsePrepareProposal, ApplicationError>;
+
+    /// Whether a proposed block may be voted for.
+    fn process_proposal(
+        &self,
+        request: RequestProcessProposal,
+    ) -> Result<ResponseProcessProposal, ApplicationError>;
+
+    /// Executes a decided block; nothing becomes durable or visible before `commit`.
+    fn finalize_block(
+        &self,
+        request: RequestFinalizeBlock,
+    ) -> Result<ResponseFinalizeBlock, ApplicationError>;
+
+    /// Makes the finalized block durable, then visible to `check_tx` and `query`.
+    fn commit(&self) -> Result<ResponseCommit, ApplicationError>;
+
+    /// Reads committed state.
+    fn query(&self, request: RequestQuery) -> Result<ResponseQuery, ApplicationError>;
+}

@@ -1,0 +1,1 @@
+//! The embedded single-validator engine: it decides blocks and keeps them.

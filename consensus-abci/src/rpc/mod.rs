@@ -1,0 +1,1 @@
+//! CometBFT 0.38 RPC over the embedded engine.
