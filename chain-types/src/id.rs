@@ -1,8 +1,10 @@
 //! Identifiers: fixed byte strings with one text form, lower-case hex.
 
-use std::{fmt, str::FromStr};
+use std::{borrow::Cow, fmt, str::FromStr};
 
+use borsh::{BorshDeserialize, BorshSerialize};
 use ed25519_dalek::{SigningKey, VerifyingKey};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use sha2::{Digest, Sha256};
 
 use crate::{
@@ -32,7 +34,9 @@ pub enum IdParseError {
 macro_rules! identifier {
     ($(#[$doc:meta])* $name:ident, $len_bytes:literal) => {
         $(#[$doc])*
-        #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[derive(
+            Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, BorshSerialize, BorshDeserialize,
+        )]
         pub struct $name(pub [u8; $len_bytes]);
 
         impl $name {
@@ -54,6 +58,19 @@ macro_rules! identifier {
         impl fmt::Debug for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 write!(f, concat!(stringify!($name), "({})"), self)
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = <Cow<'de, str> as Deserialize>::deserialize(deserializer)?;
+                text.parse().map_err(de::Error::custom)
             }
         }
 
@@ -89,7 +106,62 @@ identifier!(
     16
 );
 
+identifier!(
+    /// A payment channel: [`ChannelId::of`].
+    ChannelId,
+    32
+);
+
+/// One running total: what one channel pays one payee for one stream at one price.
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    BorshSerialize,
+    BorshDeserialize,
+    Serialize,
+    Deserialize,
+)]
+pub struct LaneKey {
+    /// Whose deposit pays.
+    pub channel: ChannelId,
+    /// Account that is paid.
+    pub payee: AccountId,
+    /// For which stream.
+    pub stream: StreamId,
+    /// [`crate::lane::lane_number`].
+    pub lane: u32,
+}
+
+impl ChannelId {
+    /// The channel that `payer` opens with its transaction `nonce`:
+    /// SHA-256(`sutantra/chan/v1` ‖ payer ‖ nonce u64).
+    pub fn of(payer: &AccountId, nonce: u64) -> Self {
+        Self(derived(Domain::CHANNEL, payer, nonce))
+    }
+}
+
+/// SHA-256(domain ‖ account ‖ nonce u64 big-endian).
+fn derived(domain: Domain, account: &AccountId, nonce: u64) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    hash.update(domain.as_bytes());
+    hash.update(account.0);
+    hash.update(nonce.to_be_bytes());
+    hash.finalize().into()
+}
+
 impl StreamId {
+    /// The stream that `creator` registers with its transaction `nonce`:
+    /// SHA-256(`sutantra/strm/v1` ‖ creator ‖ nonce u64).
+    pub fn of(creator: &AccountId, nonce: u64) -> Self {
+        Self(derived(Domain::STREAM, creator, nonce))
+    }
+
     /// The id of a stream that no chain knows: SHA-256(`sutantra/strm/v1` ‖ `local` ‖ name).
     ///
     /// Equal names give equal ids on every node, so a token for such a stream is worth something

@@ -1,0 +1,117 @@
+//! What a committed block changed, for whoever follows the chain in this process.
+
+use crate::{
+    balance::Balance,
+    id::{AccountId, ChannelId, LaneKey, StreamId},
+    params::Params,
+    records::{AccessRecord, Account, Channel, LaneRecord, RelayRecord, StreamMetadata},
+};
+
+/// Sent once per block, after its commit is durable.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BlockDelta {
+    /// Height of the block.
+    pub height: u64,
+    /// Its time, unix ms.
+    pub time_ms: u64,
+    /// New values, in the order of their keys; `None`: deleted.
+    pub changes: Vec<StateChange>,
+    /// What happened, in the order in which it did.
+    pub events: Vec<ChainEvent>,
+    /// Each transaction's hash and code (0: success), in the order of the block.
+    pub results: Vec<([u8; 32], u32)>,
+}
+
+/// One record's new value.
+#[derive(Debug, Clone, PartialEq)]
+#[expect(missing_docs, reason = "each holds the record of the same name and its key")]
+pub enum StateChange {
+    Account(AccountId, Account),
+    Stream(Box<StreamMetadata>),
+    Access { stream: StreamId, viewer: AccountId, record: Option<AccessRecord> },
+    Channel(ChannelId, Box<Channel>),
+    Lane(LaneKey, Option<LaneRecord>),
+    Relay(AccountId, Box<RelayRecord>),
+    Params(Box<Params>),
+}
+
+/// One thing that a transaction did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names are those of the records' fields")]
+pub enum ChainEvent {
+    Transfer {
+        from: AccountId,
+        to: AccountId,
+        amount: Balance,
+    },
+    StreamRegistered {
+        stream: StreamId,
+        creator: AccountId,
+    },
+    StreamUpdated {
+        stream: StreamId,
+    },
+    StreamClosed {
+        stream: StreamId,
+    },
+    RelayRegistered {
+        account: AccountId,
+        relay_key: AccountId,
+    },
+    RelayUpdated {
+        account: AccountId,
+        relay_key: AccountId,
+    },
+    AccessGranted {
+        stream: StreamId,
+        viewer: AccountId,
+        valid_until: u64,
+    },
+    AccessRevoked {
+        stream: StreamId,
+        viewer: AccountId,
+    },
+    /// Every token and access record of the stream is void.
+    RevocationBumped {
+        stream: StreamId,
+        rev_epoch: u32,
+    },
+    ChannelOpened {
+        channel: ChannelId,
+        payer: AccountId,
+        deposit: Balance,
+    },
+    ChannelToppedUp {
+        channel: ChannelId,
+        amount: Balance,
+    },
+    ChannelReserved {
+        channel: ChannelId,
+        payee: AccountId,
+        amount: Balance,
+        until_height: u64,
+    },
+    /// One voucher was paid; the four parts add up to `paid`.
+    ChannelRedeemed {
+        lane: LaneKey,
+        paid: Balance,
+        fee: Balance,
+        creator: Balance,
+        origin: Balance,
+        payee: Balance,
+    },
+    ChannelClosing {
+        channel: ChannelId,
+    },
+    ChannelClosed {
+        channel: ChannelId,
+        payer: AccountId,
+        refund: Balance,
+    },
+    /// What a transaction cost whom.
+    Fee {
+        payer: AccountId,
+        amount: Balance,
+        burned: Balance,
+    },
+}
