@@ -7,3 +7,4 @@
 pub mod application;
 pub mod engine;
 pub mod rpc;
+pub mod store;

@@ -1,0 +1,201 @@
+//! One height of the state, read while the next ones are written.
+
+use fjall::{Database, Readable};
+use jmt::{KeyHash, Sha256Jmt};
+use prost13::Message;
+use sha2::Sha256;
+
+use super::{Head, META_CHAIN_ID, META_HEAD, META_PRUNED, StoreError, Tables, tree::value_key};
+
+/// The state at one height. Cheap to take; holding one keeps what it sees on disk.
+#[derive(Clone)]
+pub struct Snapshot {
+    pub(super) view: fjall::Snapshot,
+    pub(super) tables: Tables,
+    head: Option<Head>,
+    chain_id: Option<String>,
+}
+
+/// A value, or its absence, and the proof of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Proved {
+    /// `None`: the key is proved to be absent.
+    pub value: Option<Vec<u8>>,
+    /// `ics23.CommitmentProof` in protobuf, for `jmt::ics23_spec`.
+    pub proof: Vec<u8>,
+}
+
+impl Snapshot {
+    pub(super) fn take(db: &Database, tables: Tables) -> Result<Self, StoreError> {
+        let view = db.snapshot();
+        let head = match view.get(&tables.meta, META_HEAD)? {
+            None => None,
+            Some(bytes) => {
+                Some(borsh::from_slice(&bytes).map_err(|_| StoreError::Corrupt { what: "head" })?)
+            }
+        };
+        let chain_id = match view.get(&tables.meta, META_CHAIN_ID)? {
+            None => None,
+            Some(bytes) => Some(
+                String::from_utf8(bytes.to_vec())
+                    .map_err(|_| StoreError::Corrupt { what: "chain id" })?,
+            ),
+        };
+        Ok(Self { view, tables, head, chain_id })
+    }
+
+    /// What was committed last; `None` before the genesis state is.
+    pub fn head(&self) -> Option<Head> {
+        self.head
+    }
+
+    /// The chain's id; `None` before the genesis state is committed.
+    pub fn chain_id(&self) -> Option<&str> {
+        self.chain_id.as_deref()
+    }
+
+    /// A key's value.
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(self.view.get(&self.tables.flat, key)?.map(|value| value.to_vec()))
+    }
+
+    /// Keys that begin with `prefix` and their values, in the order of their bytes.
+    pub fn prefix(&self, prefix: &[u8]) -> Entries {
+        Entries(self.view.prefix(&self.tables.flat, prefix))
+    }
+
+    /// Index keys that begin with `prefix`, in the order of their bytes; the prefix is cut off.
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn index(&self, prefix: &[u8]) -> impl Iterator<Item = Result<Vec<u8>, StoreError>> {
+        let len_bytes = prefix.len();
+        self.view.prefix(&self.tables.index, prefix).map(move |guard| {
+            Ok(guard.key().map(|key| key.get(len_bytes..).unwrap_or_default().to_vec())?)
+        })
+    }
+
+    /// A key's value at a height that is kept.
+    ///
+    /// # Errors
+    /// The height is not kept, or the database fails.
+    pub fn value_at(&self, key: &[u8], height: u64) -> Result<Option<Vec<u8>>, StoreError> {
+        self.check_height(height)?;
+        let tree = Sha256Jmt::new(self);
+        tree.get(KeyHash::with::<Sha256>(key), height).map_err(StoreError::Tree)
+    }
+
+    /// A key's value at a height that is kept, or its absence, proved under that height's root.
+    ///
+    /// # Errors
+    /// The height is not kept, or the database fails.
+    pub fn proof(&self, key: &[u8], height: u64) -> Result<Proved, StoreError> {
+        self.check_height(height)?;
+        let tree = Sha256Jmt::new(self);
+        let (value, proof) =
+            tree.get_with_ics23_proof(key.to_vec(), height).map_err(StoreError::Tree)?;
+        Ok(Proved { value, proof: proof.encode_to_vec() })
+    }
+
+    /// The root of a height that is kept: the app hash in the next height's header.
+    ///
+    /// # Errors
+    /// The height is not kept, or the database fails.
+    pub fn root_at(&self, height: u64) -> Result<[u8; 32], StoreError> {
+        self.check_height(height)?;
+        Ok(Sha256Jmt::new(self).get_root_hash(height).map_err(StoreError::Tree)?.0)
+    }
+
+    pub(super) fn check_height(&self, height: u64) -> Result<(), StoreError> {
+        let Some(head) = self.head else {
+            return Err(StoreError::Height { height, oldest: 0, newest: 0 });
+        };
+        let (oldest, newest) = (head.oldest_kept(), head.height);
+        if (oldest..=newest).contains(&height) {
+            return Ok(());
+        }
+        Err(StoreError::Height { height, oldest, newest })
+    }
+
+    /// First version whose stale parts are still there.
+    pub(super) fn pruned_to(&self) -> Result<u64, StoreError> {
+        match self.view.get(&self.tables.meta, META_PRUNED)? {
+            None => Ok(0),
+            Some(bytes) => bytes[..]
+                .try_into()
+                .map(u64::from_be_bytes)
+                .map_err(|_| StoreError::Corrupt { what: "mark of pruning" }),
+        }
+    }
+
+    /// How many nodes and values of the tree are on disk, of all versions.
+    #[cfg(test)]
+    pub(super) fn tree_len(&self) -> (usize, usize, usize) {
+        let count = |table| self.view.len(table).unwrap();
+        (count(&self.tables.nodes), count(&self.tables.values), count(&self.tables.preimages))
+    }
+}
+
+/// Keys and values in the order of the keys' bytes.
+pub struct Entries(fjall::Iter);
+
+impl Iterator for Entries {
+    type Item = Result<(Vec<u8>, Vec<u8>), StoreError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let entry = self.0.next()?.into_inner();
+        Some(entry.map(|(key, value)| (key.to_vec(), value.to_vec())).map_err(StoreError::from))
+    }
+}
+
+// The tree reads its nodes and values through the snapshot: a proof is of one height, whatever is
+// written meanwhile.
+impl jmt::storage::TreeReader for Snapshot {
+    fn get_node_option(
+        &self,
+        key: &jmt::storage::NodeKey,
+    ) -> anyhow::Result<Option<jmt::storage::Node>> {
+        let bytes = self.view.get(&self.tables.nodes, super::tree::node_key(key))?;
+        Ok(bytes.map(|bytes| borsh::from_slice(&bytes)).transpose()?)
+    }
+
+    fn get_value_option(
+        &self,
+        max_version: jmt::Version,
+        key_hash: KeyHash,
+    ) -> anyhow::Result<Option<jmt::OwnedValue>> {
+        let range = value_key(&key_hash, 0)..=value_key(&key_hash, max_version);
+        let Some(newest) = self.view.range(&self.tables.values, range).next_back() else {
+            return Ok(None);
+        };
+        match newest.value()?.split_first() {
+            Some((0, _)) => Ok(None),
+            Some((1, value)) => Ok(Some(value.to_vec())),
+            _ => anyhow::bail!("a value is marked neither as there nor as removed"),
+        }
+    }
+
+    fn get_rightmost_leaf(
+        &self,
+    ) -> anyhow::Result<Option<(jmt::storage::NodeKey, jmt::storage::LeafNode)>> {
+        // Asked for by the restoring of a tree in chunks only, which has its own reader.
+        anyhow::bail!("the rightmost leaf is not kept")
+    }
+}
+
+impl jmt::storage::HasPreimage for Snapshot {
+    fn preimage(&self, key_hash: KeyHash) -> anyhow::Result<Option<Vec<u8>>> {
+        Ok(self.view.get(&self.tables.preimages, key_hash.0)?.map(|key| key.to_vec()))
+    }
+}
+
+impl Snapshot {
+    /// Whether the root node of a version is on disk.
+    #[cfg(test)]
+    pub(super) fn has_root(&self, version: u64) -> bool {
+        self.view.contains_key(&self.tables.nodes, super::tree::root_key(version)).unwrap()
+    }
+}
