@@ -1,0 +1,12 @@
+//! MONEY: what is owed, what was paid, who may watch, and which gate is therefore open.
+//!
+//! Laws: nothing that was accepted is forgotten, nothing unproven is believed. One thread decides
+//! ([`decide::Decider`], pure, so that a simulation can run it), one writes the log of vouchers,
+//! one hands transactions to the chain. The relay learns slots, gates and opaque bytes only.
+
+pub mod ports;
+
+pub use ports::{
+    Admission, AdmissionId, Admit, Chain, ChainError, LaneStatus, Outlets, Refusal, Snapshot,
+    SubmitError,
+};
