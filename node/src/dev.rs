@@ -15,7 +15,7 @@ use std::{
 use anyhow::{Context, anyhow, bail};
 use chain_types::AccountId;
 use sfu::{
-    Relay, RelayConfig, StartError,
+    Relay, RelayConfig, StartError, Started,
     io::{BindError, LinkKind},
     limits::SESSIONS_PER_SHARD_MAX,
     ports::{foreign::ForeignDecisions, gate::MonotonicClock},
@@ -81,8 +81,10 @@ pub fn run(config: Config, file: Option<PathBuf>) -> anyhow::Result<()> {
         gather: config.gather,
         certificate,
         sessions_max: config.shards * SESSIONS_PER_SHARD_MAX,
+        side_channel: None,
+        usage: false,
     };
-    let (relay, events, gates) = start_relay(relay_config)?;
+    let Started { relay, events, gates, .. } = start_relay(relay_config)?;
     let relay = Arc::new(relay);
     let version = env!("CARGO_PKG_VERSION");
     let metrics = Arc::new(Metrics::new(&BuildInfo { version, link: link.to_string(), started }));
@@ -250,8 +252,6 @@ fn choose_link(link: Link) -> anyhow::Result<(LinkKind, Option<String>)> {
         (Link::IoUring, Err(reason)) => bail!("--link io_uring: {reason}; drop it to use epoll"),
     }
 }
-
-type Started = (Relay, crossbeam_channel::Receiver<sfu::ports::Event>, sfu::ports::GateSender);
 
 /// Starts the shards; passes over host addresses that are going away or not ready yet.
 fn start_relay(mut config: RelayConfig) -> anyhow::Result<Started> {

@@ -17,7 +17,8 @@ pub mod session;
 pub mod shard;
 
 mod relay;
-pub use relay::{Accepted, LocalSource, Relay, RelayConfig, StartError};
+pub use relay::{Accepted, LocalSource, Relay, RelayConfig, StartError, Started};
+pub use session::fingerprint::offer_fingerprint;
 pub use session::keys::generate_certificate;
 pub use session::offer::OfferError;
 pub use str0m::config::DtlsCert;

@@ -49,3 +49,19 @@ pub const GATE_COMMANDS_MAX: usize = 65_536;
 pub const GATE_COMMANDS_PER_TURN_MAX: usize = 256;
 /// Events waiting for control; a shard holds back further ones itself and stops admitting.
 pub const EVENTS_MAX: usize = 65_536;
+/// Bytes of a frame on the side channel, either way; a longer one is dropped and counted.
+pub const FRAME_BYTES_MAX: usize = 1024;
+/// Frames of one session that the owner has not let go of; a further one is dropped and counted.
+pub const FRAMES_PER_SESSION_MAX: usize = 64;
+/// Frames of all sessions waiting for the owner; a further one is dropped and counted.
+pub const FRAMES_MAX: usize = 8192;
+const _: () = assert!(FRAMES_MAX >= 64 * FRAMES_PER_SESSION_MAX, "a few cannot fill it");
+/// Frames for peers waiting for a shard; [`crate::Relay::send_frame`] refuses a further one.
+pub const FRAMES_OUT_MAX: usize = 4096;
+/// Frames for peers written in one turn of a shard's loop; the others wait for the next turn.
+pub const FRAMES_OUT_PER_TURN_MAX: usize = 32;
+/// Bytes for one peer that it has not acknowledged; a further frame is dropped and counted.
+pub const FRAMES_UNACKNOWLEDGED_BYTES_MAX: usize = 65_536;
+/// Usage reports waiting for the owner; a further one is dropped and counted, and the next repairs
+/// it, because its values are absolute.
+pub const USAGE_REPORTS_MAX: usize = 4 * SHARDS_MAX;

@@ -17,13 +17,17 @@ use crate::io::{
     UringLink, Waker, bind_shards, monotonic_nanos, pin_to_core,
 };
 use crate::limits::{
-    COMMANDS_MAX, EVENTS_MAX, GATE_COMMANDS_MAX, SESSIONS_PER_SHARD_MAX, SHARDS_MAX,
+    COMMANDS_MAX, EVENTS_MAX, FRAME_BYTES_MAX, FRAMES_MAX, FRAMES_OUT_MAX, GATE_COMMANDS_MAX,
+    SESSIONS_PER_SHARD_MAX, SHARDS_MAX, USAGE_REPORTS_MAX,
 };
 use crate::ports::gate::{GateReceiver, MonotonicClock};
 use crate::ports::ring::ring;
+use crate::ports::side_channel::FrameOut;
 use crate::ports::{
-    CloseReason, Codec, Event, GateSender, Kind, Role, SessionKey, SlotId, StreamKey,
+    CloseReason, Codec, Event, Frame, GateSender, Kind, Role, SessionKey, SideChannelConfig,
+    SlotId, StreamKey, UsageReport,
 };
+use crate::session::fingerprint::{self, FINGERPRINT_BYTES};
 use crate::session::offer::{self, OfferError};
 use crate::session::transport::NewSession;
 use crate::shard::{Command, Core, Lanes, Ports, Shard, ShardSnapshot};
@@ -44,6 +48,24 @@ pub struct RelayConfig {
     pub certificate: DtlsCert,
     /// Sessions at once, at most [`SESSIONS_PER_SHARD_MAX`] for each shard.
     pub sessions_max: usize,
+    /// `None`: data channels of peers are ignored.
+    pub side_channel: Option<SideChannelConfig>,
+    /// Report the usage of subscribers?
+    pub usage: bool,
+}
+
+/// A relay that runs, and what comes out of it. A queue that nobody reads may be dropped.
+#[derive(Debug)]
+pub struct Started {
+    pub relay: Relay,
+    /// Whoever reads them must call [`Relay::note_event`] with each, before anything else.
+    pub events: Receiver<Event>,
+    /// Sets gates; for one thread.
+    pub gates: GateSender,
+    /// What peers sent on the side channel.
+    pub frames: Receiver<Frame>,
+    /// Each 200 ms from every shard with subscribers.
+    pub usage: Receiver<UsageReport>,
 }
 
 /// Why a relay did not start.
@@ -75,6 +97,7 @@ pub struct Accepted {
 #[derive(Debug)]
 struct ShardHandle {
     commands: Sender<Command>,
+    frames_out: Sender<FrameOut>,
     waker: Waker,
     snapshots: Arc<ArrayQueue<ShardSnapshot>>,
     thread: Option<JoinHandle<()>>,
@@ -122,12 +145,9 @@ pub struct Relay {
 impl Relay {
     /// Binds the sockets and starts the shards.
     ///
-    /// Events come out of the receiver, and whoever reads them must call [`Relay::note_event`] with
-    /// each; gates are set through the sender, by one thread.
-    ///
     /// # Errors
     /// A taken port, a link that this host does not have, a thread that cannot be started.
-    pub fn start(config: RelayConfig) -> Result<(Relay, Receiver<Event>, GateSender), StartError> {
+    pub fn start(config: RelayConfig) -> Result<Started, StartError> {
         if !(1..=SHARDS_MAX).contains(&config.shards) {
             return Err(StartError::Shards(config.shards));
         }
@@ -141,22 +161,31 @@ impl Relay {
         let buffer_bytes = sockets[0].buffer_bytes();
         let lanes = Lanes::new(config.shards);
         let (events, events_out) = crossbeam_channel::bounded(EVENTS_MAX);
+        let (frames, frames_in) = crossbeam_channel::bounded(FRAMES_MAX);
+        let (usage, usage_out) = crossbeam_channel::bounded(USAGE_REPORTS_MAX);
         let stop = Arc::new(AtomicBool::new(false));
         let alive = Arc::new(AtomicUsize::new(config.shards));
         let mut shards = Vec::new();
         let mut gate_lanes = Vec::new();
         for (id, sockets) in sockets.into_iter().enumerate() {
             let (commands, commands_out) = crossbeam_channel::bounded(COMMANDS_MAX);
+            let (frames_out, frames_to_peers) = crossbeam_channel::bounded(FRAMES_OUT_MAX);
             let (gates, gates_out) = ring(GATE_COMMANDS_MAX);
             let snapshots = Arc::new(ArrayQueue::new(1));
             let waker = wakers[id].clone();
-            let core = Core::new(id as u16, endpoints.clone(), lanes.of(id, &wakers), clock, now);
+            let lanes = lanes.of(id, &wakers);
+            let mut core = Core::new(id as u16, endpoints.clone(), lanes, clock, now);
+            core.side_channel = config.side_channel.clone();
+            core.usage = config.usage;
             let ports = Ports {
                 commands: commands_out,
                 gates: gates_out as GateReceiver,
                 events: events.clone(),
                 snapshots: snapshots.clone(),
                 stop: stop.clone(),
+                frames: frames.clone(),
+                frames_out: frames_to_peers,
+                usage: usage.clone(),
             };
             let start = Start {
                 core,
@@ -169,7 +198,8 @@ impl Relay {
             };
             let thread = start.spawn(id)?;
             gate_lanes.push((gates, waker.clone()));
-            shards.push(ShardHandle { commands, waker, snapshots, thread: Some(thread) });
+            let thread = Some(thread);
+            shards.push(ShardHandle { commands, frames_out, waker, snapshots, thread });
         }
         let books = Books {
             load: vec![0; config.shards],
@@ -189,7 +219,8 @@ impl Relay {
             stop,
             books: Mutex::new(books),
         };
-        Ok((relay, events_out, GateSender::new(gate_lanes, clock)))
+        let gates = GateSender::new(gate_lanes, clock);
+        Ok(Started { relay, events: events_out, gates, frames: frames_in, usage: usage_out })
     }
 
     /// Answers a publisher's offer. Blocks for about a millisecond.
@@ -283,10 +314,37 @@ impl Relay {
 
     /// Ends a session; its `Closed` event follows. Unknown sessions are ignored.
     pub fn close(&self, session: SessionKey, reason: CloseReason) {
-        let shard = self.books().sessions.get(&session).map(|entry| entry.shard);
-        if let Some(shard) = shard {
-            self.command(shard, Command::Close(session, reason));
+        self.close_with(session, reason, None);
+    }
+
+    /// Ends a session after a last frame on its side channel, which is sent before close_notify,
+    /// once: it may be lost, and without an open side channel it is dropped and counted.
+    pub fn close_with(
+        &self,
+        session: SessionKey,
+        reason: CloseReason,
+        last_frame: Option<Vec<u8>>,
+    ) {
+        if let Some(shard) = self.shard_of(session) {
+            self.command(shard, Command::Close(session, reason, last_frame));
         }
+    }
+
+    /// Sends a frame to a peer on its side channel. Never blocks. False: dropped here, because it
+    /// is longer than [`FRAME_BYTES_MAX`], the session is unknown, or [`FRAMES_OUT_MAX`] frames
+    /// wait. The shard drops and counts what the peer does not take.
+    pub fn send_frame(&self, session: SessionKey, bytes: Vec<u8>) -> bool {
+        let Some(shard) = self.shard_of(session).filter(|_| bytes.len() <= FRAME_BYTES_MAX) else {
+            return false;
+        };
+        let handle = &self.shards[usize::from(shard)];
+        let taken = handle.frames_out.try_send(FrameOut { session, bytes }).is_ok();
+        handle.waker.wake();
+        taken
+    }
+
+    fn shard_of(&self, session: SessionKey) -> Option<u16> {
+        self.books().sessions.get(&session).map(|entry| entry.shard)
     }
 
     /// Ends a stream on all shards, with the sessions of its publisher and subscribers.
@@ -329,6 +387,11 @@ impl Relay {
     /// The local sockets with their real ports, and what peers are told.
     pub fn endpoints(&self) -> &[Endpoint] {
         &self.endpoints
+    }
+
+    /// SHA-256 of our DTLS certificate: what peers see in every answer.
+    pub fn fingerprint(&self) -> [u8; FINGERPRINT_BYTES] {
+        fingerprint::of_certificate(&self.certificate)
     }
 
     /// What the kernel gave of the socket buffers that we asked for.

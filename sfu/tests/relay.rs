@@ -260,6 +260,8 @@ fn a_second_relay_on_the_same_port_is_refused() {
         gather: Duration::ZERO,
         certificate: generate_certificate().expect("randomness"),
         sessions_max: 1,
+        side_channel: None,
+        usage: false,
     });
     let message = second.map(|_| ()).expect_err("the port is taken").to_string();
     assert!(message.contains(&taken.advertise.port().to_string()), "{message}");

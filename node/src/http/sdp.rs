@@ -149,6 +149,11 @@ fn refusal(name: &StreamName, error: BeginError) -> Problem {
             "bad_offer",
             format!("The body is no usable SDP offer: {reason}."),
         ),
+        BeginError::Offer(OfferError::Fingerprint(reason)) => Problem::new(
+            StatusCode::BAD_REQUEST,
+            "bad_fingerprint",
+            format!("The offer cannot be held to one certificate: {reason}."),
+        ),
         BeginError::Offer(OfferError::NoMedia) => {
             unusable("no_media", "The offer has no audio and no video; add a track.")
         }

@@ -10,7 +10,7 @@ use axum::http::Method;
 use chain_types::AccountId;
 use serde_json::Value;
 use sfu::{
-    Relay, RelayConfig,
+    Relay, RelayConfig, Started,
     io::{Endpoint, LinkKind},
 };
 use tower::ServiceExt;
@@ -50,7 +50,7 @@ impl Node {
 
     fn start_with(door: Door, change: impl FnOnce(&mut About)) -> Self {
         let local = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let (relay, events, gates) = Relay::start(RelayConfig {
+        let Started { relay, events, gates, .. } = Relay::start(RelayConfig {
             shards: 1,
             link: LinkKind::Epoll,
             endpoints: vec![Endpoint { bind: local, advertise: local }],
@@ -58,6 +58,8 @@ impl Node {
             gather: Duration::ZERO,
             certificate: sfu::generate_certificate().expect("randomness"),
             sessions_max: 100,
+            side_channel: None,
+            usage: false,
         })
         .expect("a free port on loopback");
         let mut about = About {

@@ -10,3 +10,4 @@ pub mod packet;
 pub mod reception;
 pub mod run;
 pub mod track;
+pub mod usage;

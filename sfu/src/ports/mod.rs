@@ -5,12 +5,16 @@ pub mod gate;
 pub mod ring;
 #[cfg(test)]
 mod ring_tests;
+pub mod side_channel;
 mod sync;
+pub mod usage;
 
 use std::time::Duration;
 
 pub use gate::{Gate, GateCmd, GateSender};
+pub use side_channel::{Frame, SideChannelConfig};
 pub use str0m::crypto::dtls::SrtpProfile;
+pub use usage::{SlotUsage, UsageReport};
 
 /// A live stream inside this process; given by control, never reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -117,6 +121,8 @@ pub enum Event {
         role: Role,
         slot: Option<SlotId>,
         reason: CloseReason,
+        /// A subscriber's last and complete usage, if the relay reports any.
+        usage: Option<SlotUsage>,
     },
     /// First packet of a publisher's track.
     TrackStarted { stream: StreamKey, kind: Kind, codec: Codec },

@@ -3,12 +3,13 @@
 use std::time::{Duration, Instant};
 
 use str0m::change::SdpOffer;
-use str0m::config::{DtlsCert, DtlsVersion};
+use str0m::config::{DtlsCert, DtlsVersion, Fingerprint};
 use str0m::format::CodecSpec;
 use str0m::media::{MediaKind, Mid};
 use str0m::rtp::Extension;
 use str0m::{Candidate, IceCreds, Rtc};
 
+use super::fingerprint::{self, FingerprintError};
 use super::keys::{self, KeySlot};
 use crate::io::Endpoint;
 use crate::limits::{MEDIA_SECTIONS_MAX, SSRCS_PER_SESSION_MAX};
@@ -29,6 +30,8 @@ pub enum OfferError {
     NoCommonCodec,
     #[error("the offer has {0} media sections, at most {MEDIA_SECTIONS_MAX} are taken")]
     TooManySections(usize),
+    #[error(transparent)]
+    Fingerprint(#[from] FingerprintError),
     #[error("every shard holds as many sessions as it may")]
     Full,
     #[error("the relay drains and takes no new sessions")]
@@ -78,6 +81,7 @@ pub fn prepare(
     certificate: &DtlsCert,
     now: Instant,
 ) -> Result<Prepared, OfferError> {
+    let fingerprint = fingerprint::read(offer)?;
     let offer = bounded(offer, role)?;
     let offer = SdpOffer::from_sdp_string(&offer).map_err(|e| unreadable(&e.to_string()))?;
     let keys = KeySlot::default();
@@ -109,6 +113,13 @@ pub fn prepare(
         if let Ok(candidate) = Candidate::host(endpoint.advertise, "udp") {
             rtc.add_local_candidate(candidate);
         }
+    }
+    // Set before the offer is, it is what str0m holds the certificate against: the very value that
+    // `offer_fingerprint` returns, and not the one of several that its own reading prefers.
+    if let Some(bytes) = fingerprint {
+        let hash_func = "sha-256".to_owned();
+        let promised = Fingerprint { hash_func, bytes: bytes.to_vec() };
+        rtc.direct_api().set_remote_fingerprint(promised);
     }
     let answer = rtc.sdp_api().accept_offer(offer).map_err(|e| unreadable(&e.to_string()))?;
     let answer = one_media_stream(&answer.to_sdp_string());

@@ -9,11 +9,13 @@ use str0m::{Input, Output, Rtc, RtcError};
 use super::keys::KeySlot;
 use super::offer::TrackFacts;
 use super::replay::ReplayWindow;
+use super::side_channel::{self, SideChannel, SideEvent};
 use super::srtp::{self, OpenContext, SealContext};
 use crate::forward::loss::LossDetector;
 use crate::forward::outlet::Outlet;
 use crate::forward::packet::Format;
 use crate::forward::reception::Reception;
+use crate::forward::usage::Meter;
 use crate::limits::PATHS_PER_SESSION_MAX;
 use crate::ports::{Kind, Role, SessionKey, SlotId, SrtpProfile, StreamKey};
 use crate::wire::demux::{DatagramKind, classify};
@@ -61,6 +63,7 @@ pub struct Driven {
     pub closed: Option<Closed>,
     /// An answer to a connectivity check left: whoever sent it knows the session's password.
     pub check_answered: bool,
+    pub side: Vec<SideEvent>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,6 +102,9 @@ pub struct Session {
     pub receivers: Vec<Receiver>,
     pub twcc: TwccReceiver,
     pub next_report: Instant,
+    side: Option<SideChannel>,
+    /// From the gate's first opening on, if usage is reported.
+    pub meter: Option<Box<Meter>>,
 }
 
 impl Session {
@@ -133,6 +139,8 @@ impl Session {
             receivers: Vec::new(),
             twcc: TwccReceiver::new(),
             next_report: now + REPORT_INTERVAL,
+            side: None,
+            meter: None,
         }
     }
 
@@ -200,10 +208,18 @@ impl Session {
         }
     }
 
+    /// Queues a frame for the peer on its side channel; it leaves with the next [`Session::drive`].
+    /// False: there is none, or the peer takes nothing.
+    pub fn write_frame(&mut self, frame: &[u8]) -> bool {
+        self.side.as_ref().is_some_and(|side| side.write(&mut self.rtc, frame))
+    }
+
     /// Polls str0m until only a deadline remains; datagrams go to `transmit(local, to, bytes)`,
-    /// which says along which path each leaves.
+    /// which says along which path each leaves. A data channel labelled `side_label` is the side
+    /// channel.
     pub fn drive(
         &mut self,
+        side_label: Option<&str>,
         mut transmit: impl FnMut(SocketAddr, SocketAddr, &[u8]) -> Path,
     ) -> Driven {
         let mut driven = Driven::default();
@@ -227,7 +243,7 @@ impl Session {
                         }
                     }
                 },
-                Ok(Output::Event(event)) => self.handle_event(&event, &mut driven),
+                Ok(Output::Event(event)) => self.handle_event(event, side_label, &mut driven),
                 Err(error) => {
                     // The certificate is checked before str0m reports Connected, so no context of
                     // ours exists for a wrong one.
@@ -249,7 +265,7 @@ impl Session {
         driven
     }
 
-    fn handle_event(&mut self, event: &str0m::Event, driven: &mut Driven) {
+    fn handle_event(&mut self, event: str0m::Event, side_label: Option<&str>, driven: &mut Driven) {
         match event {
             str0m::Event::Connected => {
                 let Some(keys) = self.keys.take() else {
@@ -266,6 +282,17 @@ impl Session {
                 }
             }
             str0m::Event::Closed => driven.closed = Some(Closed::ByPeer),
+            str0m::Event::ChannelOpen(id, label) if side_label == Some(&label) => {
+                driven.side.push(side_channel::handle_open(&mut self.side, id));
+            }
+            str0m::Event::ChannelData(message) => {
+                driven.side.extend(self.side.as_ref().and_then(|side| side.handle_data(message)));
+            }
+            str0m::Event::ChannelClose(id) => {
+                if let Some(side) = self.side.as_mut() {
+                    side.handle_close(id);
+                }
+            }
             _ => {}
         }
     }

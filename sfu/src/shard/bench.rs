@@ -126,6 +126,7 @@ impl ForwardBench {
         let endpoint = Endpoint { bind: here, advertise: here };
         let clock = MonotonicClock::new(now, 1_000_000_000);
         let mut core = Core::new(0, vec![endpoint], vec![None], clock, now);
+        core.usage = true;
         let stream = StreamKey(1);
         let (publisher, publisher_open) = peer(profile, 0);
         let publisher_path = path(0);

@@ -9,16 +9,20 @@ use super::counters::{ShardCounters, ShardSnapshot, StreamSnapshot};
 use super::lane::Lane;
 use super::stream::Stream;
 use crate::forward::packet::{Packet, Pool};
+use crate::forward::usage::Meter;
 use crate::io::Endpoint;
 use crate::limits::{EVENTS_MAX, RETRANSMITS_PER_TICK_MAX};
 use crate::ports::gate::{GateCmd, GateOp, MonotonicClock};
-use crate::ports::{CloseReason, Event, Kind, SessionKey, SrtpProfile, StreamKey};
+use crate::ports::{
+    CloseReason, Event, Frame, Kind, SessionKey, SideChannelConfig, SrtpProfile, StreamKey,
+};
 use crate::session::transport::{NewSession, Path, Session};
 
 /// What control asks of a shard.
 pub enum Command {
     Create(Box<NewSession>, u16),
-    Close(SessionKey, CloseReason),
+    /// Ends a session; the frame leaves before close_notify, if the side channel takes it.
+    Close(SessionKey, CloseReason, Option<Vec<u8>>),
     /// An in-process source feeds `stream` on this shard from now on.
     OpenLocal(StreamKey),
     Ingest(StreamKey, Kind, Box<Packet>),
@@ -91,6 +95,13 @@ pub struct Core {
     pub counters: ShardCounters,
     pub(super) profiles: Vec<(SrtpProfile, u64)>,
     pub draining: bool,
+    /// `None`: data channels are ignored.
+    pub side_channel: Option<SideChannelConfig>,
+    /// Is the usage of subscribers metered?
+    pub usage: bool,
+    pub(super) subscribers: usize,
+    /// Frames of peers that the owner has not been handed; as many as their sessions may have.
+    pub(super) frames: VecDeque<Frame>,
 }
 
 impl Core {
@@ -127,6 +138,10 @@ impl Core {
             counters: ShardCounters::default(),
             profiles: Vec::new(),
             draining: false,
+            side_channel: None,
+            usage: false,
+            subscribers: 0,
+            frames: VecDeque::new(),
         }
     }
 
@@ -154,9 +169,9 @@ impl Core {
     pub fn handle_command(&mut self, command: Command) {
         match command {
             Command::Create(new, home) => self.create(*new, home),
-            Command::Close(key, reason) => {
+            Command::Close(key, reason, last_frame) => {
                 if let Some(index) = self.by_key.get(&key).copied() {
-                    self.close(index, reason);
+                    self.close_with(index, reason, last_frame.as_deref());
                 }
             }
             Command::OpenLocal(key) => {
@@ -192,16 +207,25 @@ impl Core {
         };
         self.counters.gate_commands += 1;
         let Some(session) = self.sessions[entry.session].as_mut() else { return };
-        let (bit, stream_index) = (session.bit, session.stream);
+        let (bit, stream_index, now) = (session.bit, session.stream, self.now);
         let Some(stream) = self.streams[stream_index].as_mut() else { return };
         match command.op {
-            GateOp::Close => stream.gates.close(bit),
+            GateOp::Close => {
+                if let (true, Some(meter)) = (stream.gates.is_open(bit), session.meter.as_mut()) {
+                    meter.handle_gate_closed(now);
+                }
+                stream.gates.close(bit);
+            }
             GateOp::Open => {
                 let valid_until =
                     (command.valid_until != 0).then(|| self.clock.instant(command.valid_until));
                 let was_open = stream.gates.is_open(bit);
                 stream.gates.open(bit, valid_until);
                 if !was_open {
+                    if self.usage {
+                        let meter = || Box::new(Meter::new(now));
+                        session.meter.get_or_insert_with(meter).handle_gate_opened(now);
+                    }
                     // What was missed meanwhile is not asked for: numbers go on behind the last.
                     session.outlets.iter_mut().flatten().for_each(|outlet| outlet.pause());
                     if session.outlets[Kind::Video as usize].is_some() {

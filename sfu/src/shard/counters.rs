@@ -97,6 +97,26 @@ counters! {
     sessions_closed => "sutantra_sfu_sessions_closed_total",
     /// Handshakes that ended with a certificate other than the offer's
     fingerprint_mismatches => "sutantra_sfu_fingerprint_mismatches_total",
+    /// Side channels that peers opened
+    side_channels_opened => "sutantra_sfu_side_channels_opened_total",
+    /// Further side channels of a session that has one
+    side_channels_refused => "sutantra_sfu_side_channels_refused_total",
+    /// Frames received on side channels
+    side_received_frames => "sutantra_sfu_side_received_frames_total",
+    /// Frames written to side channels
+    side_sent_frames => "sutantra_sfu_side_sent_frames_total",
+    /// Received frames longer than a frame may be
+    side_dropped_too_long_frames => "sutantra_sfu_side_dropped_too_long_frames_total",
+    /// Text received where frames are binary
+    side_dropped_text_frames => "sutantra_sfu_side_dropped_text_frames_total",
+    /// Received frames of a session that has too many waiting
+    side_dropped_waiting_frames => "sutantra_sfu_side_dropped_waiting_frames_total",
+    /// Received frames that the owner's queue had no room for
+    side_dropped_queue_full_frames => "sutantra_sfu_side_dropped_queue_full_frames_total",
+    /// Frames for a peer that has no side channel or takes nothing from it
+    side_dropped_unsent_frames => "sutantra_sfu_side_dropped_unsent_frames_total",
+    /// Usage reports that the owner's queue had no room for
+    usage_reports_dropped => "sutantra_sfu_usage_reports_dropped_total",
     /// Turns of the loop
     ticks => "sutantra_sfu_ticks_total",
     /// Nanoseconds of work in all turns, waiting not counted

@@ -4,6 +4,7 @@ use super::core::Core;
 use super::counters::ShardCounters;
 use super::lane::LaneMessage;
 use crate::forward::track::Track;
+use crate::forward::usage::{Batch, HasNumbers};
 use crate::io::{Link, Message};
 use crate::ports::Kind;
 use crate::session::transport::Session;
@@ -81,8 +82,9 @@ impl Core {
             }
             let Some(session) = self.sessions[request.session].as_deref_mut() else { continue };
             let Some(stream) = self.streams[session.stream].as_ref() else { continue };
-            let Session { outlets, seal: Some(seal), path: Some(path), twcc_sequence, .. } =
-                session
+            let Session {
+                outlets, seal: Some(seal), path: Some(path), twcc_sequence, meter, ..
+            } = session
             else {
                 continue;
             };
@@ -111,6 +113,9 @@ impl Core {
             let Message { endpoint, to, .. } = message(*path, len_bytes);
             link.commit(Message { endpoint, to, len_bytes, segment_bytes: len_bytes });
             self.counters.rtx_sent_packets += 1;
+            if let Some(meter) = meter {
+                meter.handle_retransmitted(self.now, packet.payload_bytes() as u64);
+            }
         }
         self.retransmits = requests;
     }
@@ -145,13 +150,15 @@ fn send_track<L: Link>(
     now: Instant,
     counters: &mut ShardCounters,
 ) -> bool {
-    let Session { outlets, seal: Some(seal), path: Some(path), twcc_sequence, .. } = session else {
+    let Session { outlets, seal: Some(seal), path: Some(path), twcc_sequence, meter, .. } = session
+    else {
         return false;
     };
     let Some(outlet) = outlets[track.kind as usize].as_mut() else { return false };
     let Some(start) = outlet.join(track, now) else { return outlet.waits_for_keyframe() };
     let ssrc = outlet.ssrc;
     let twcc_step = u16::from(outlet.uses_twcc());
+    let first = *twcc_sequence;
     let mut room = link.begin();
     let (mut used, mut segment_bytes) = (0, 0);
     let (mut packets, mut bytes, mut padded) = (0, 0, 0);
@@ -194,5 +201,9 @@ fn send_track<L: Link>(
     counters.rtp_forwarded_packets += packets;
     counters.rtp_forwarded_bytes += bytes;
     counters.rtp_padded_packets += padded;
+    if let Some(meter) = meter {
+        let has_numbers = if twcc_step == 1 { HasNumbers::Yes } else { HasNumbers::No };
+        meter.handle_sent(now, Batch { kind: track.kind, packets, bytes, first, has_numbers });
+    }
     false
 }

@@ -58,6 +58,9 @@ impl Core {
                     for outlet in session.outlets.iter_mut().flatten() {
                         if outlet.ssrc == block.ssrc {
                             outlet.handle_report();
+                            if let (Some(meter), false) = (&mut session.meter, outlet.uses_twcc()) {
+                                meter.handle_report(outlet.kind, block.fraction_lost, self.now);
+                            }
                         }
                     }
                 }
@@ -87,6 +90,9 @@ impl Core {
                 Ok(count) => {
                     self.counters.feedback_received_packets += u64::from(count.received);
                     self.counters.feedback_lost_packets += u64::from(count.lost);
+                    if let Some(meter) = &mut session.meter {
+                        meter.handle_feedback(body);
+                    }
                 }
                 Err(_) => self.counters.dropped_malformed_packets += 1,
             },

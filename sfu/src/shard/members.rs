@@ -28,6 +28,7 @@ impl Core {
             let subscribed = self.streams[stream].as_mut().expect("the index was just looked up");
             bit = subscribed.add_slot(index);
             self.tell_interest(stream, true);
+            self.subscribers += 1;
         }
         self.by_key.insert(new.key, index);
         self.by_ufrag.insert(new.ufrag.clone(), index);
@@ -57,7 +58,9 @@ impl Core {
     /// Polls str0m and obeys; the session may be gone afterwards.
     pub(super) fn drive(&mut self, index: usize) -> Driven {
         let Some(session) = self.sessions[index].as_mut() else { return Default::default() };
-        let driven = poll(session, &self.endpoints, &mut self.outbox);
+        let label = self.side_channel.as_ref().map(|side| side.label.as_str());
+        let mut driven = poll(session, label, &self.endpoints, &mut self.outbox);
+        let side = std::mem::take(&mut driven.side);
         if session.queued_timeout.is_none_or(|queued| session.next_timeout < queued) {
             session.queued_timeout = Some(session.next_timeout);
             self.timers.push(Reverse((session.next_timeout, index, session.key)));
@@ -65,6 +68,7 @@ impl Core {
         if let Some(profile) = driven.connected {
             self.connected(index, profile);
         }
+        self.note_side_events(index, side);
         if let Some(closed) = driven.closed {
             let reason = match closed {
                 Closed::ByPeer => CloseReason::Peer,
@@ -104,14 +108,29 @@ impl Core {
 
     /// Ends a session in order: close_notify, then [`Core::remove`].
     pub(super) fn close(&mut self, index: usize, reason: CloseReason) {
+        self.close_with(index, reason, None);
+    }
+
+    /// The same with a last frame on the side channel, sent before close_notify, once.
+    pub(super) fn close_with(
+        &mut self,
+        index: usize,
+        reason: CloseReason,
+        last_frame: Option<&[u8]>,
+    ) {
+        if let Some(frame) = last_frame {
+            self.write_frame(index, frame);
+            self.drive(index);
+        }
         let Some(session) = self.sessions[index].as_mut() else { return };
         session.start_close();
-        poll(session, &self.endpoints, &mut self.outbox);
+        poll(session, None, &self.endpoints, &mut self.outbox);
         self.remove(index, reason);
     }
 
     fn remove(&mut self, index: usize, reason: CloseReason) {
-        let Some(session) = self.sessions[index].take() else { return };
+        let Some(mut session) = self.sessions[index].take() else { return };
+        let usage = self.last_usage(&mut session);
         self.free_sessions.push(index);
         self.by_key.remove(&session.key);
         self.by_ufrag.remove(&session.ufrag);
@@ -125,6 +144,7 @@ impl Core {
         }
         if let Some(slot) = session.slot {
             self.slots[slot.index as usize] = None;
+            self.subscribers -= 1;
         }
         if let Some(stream) = self.streams[session.stream].as_mut() {
             match session.role {
@@ -146,6 +166,7 @@ impl Core {
             role: session.role,
             slot: session.slot,
             reason,
+            usage,
         });
     }
 
@@ -231,8 +252,13 @@ impl Core {
 }
 
 /// Polls str0m; its datagrams wait in `outbox`.
-fn poll(session: &mut Session, endpoints: &[Endpoint], outbox: &mut Outbox) -> Driven {
-    session.drive(|local, remote, datagram| {
+fn poll(
+    session: &mut Session,
+    side_label: Option<&str>,
+    endpoints: &[Endpoint],
+    outbox: &mut Outbox,
+) -> Driven {
+    session.drive(side_label, |local, remote, datagram| {
         let of_local = |endpoint: &Endpoint| endpoint.advertise == local;
         let endpoint = endpoints.iter().position(of_local).unwrap_or(0);
         let path = Path { endpoint, remote };

@@ -11,7 +11,9 @@ mod ingress;
 mod lane;
 mod members;
 mod routing;
+mod side;
 mod stream;
+mod usage;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -25,10 +27,12 @@ pub use counters::{ShardCounters, ShardSnapshot, StreamSnapshot};
 pub use lane::{Lane, Lanes};
 
 use self::feedback::Chores;
+use self::usage::USAGE_INTERVAL;
 use crate::io::Link;
-use crate::limits::{COMMANDS_MAX, GATE_COMMANDS_PER_TURN_MAX};
-use crate::ports::Event;
+use crate::limits::{COMMANDS_MAX, FRAMES_OUT_PER_TURN_MAX, GATE_COMMANDS_PER_TURN_MAX};
 use crate::ports::gate::GateReceiver;
+use crate::ports::side_channel::FrameOut;
+use crate::ports::{Event, Frame, UsageReport};
 
 /// A shard's ends of the queues to control.
 pub struct Ports {
@@ -39,6 +43,9 @@ pub struct Ports {
     pub snapshots: Arc<ArrayQueue<ShardSnapshot>>,
     /// Set when the process ends without a drain.
     pub stop: Arc<AtomicBool>,
+    pub frames: Sender<Frame>,
+    pub(crate) frames_out: Receiver<FrameOut>,
+    pub usage: Sender<UsageReport>,
 }
 
 /// Everything a shard's thread runs with.
@@ -50,6 +57,7 @@ pub struct Shard<L: Link> {
     gather: Duration,
     chores: Chores,
     snapshot_at: Instant,
+    usage_at: Instant,
     longest_tick: Duration,
 }
 
@@ -59,7 +67,8 @@ impl<L: Link> Shard<L> {
     pub fn new(core: Core, link: L, ports: Ports, gather: Duration) -> Shard<L> {
         let now = core.now;
         let chores = Chores::new(now);
-        Shard { core, link, ports, gather, chores, snapshot_at: now, longest_tick: Duration::ZERO }
+        let longest_tick = Duration::ZERO;
+        Shard { core, link, ports, gather, chores, snapshot_at: now, usage_at: now, longest_tick }
     }
 
     /// Runs until drained or stopped.
@@ -94,14 +103,7 @@ impl<L: Link> Shard<L> {
     /// Everything but the wait. Returns until when to wait.
     fn turn(&mut self) -> Option<Instant> {
         let started = self.core.now;
-        for _ in 0..COMMANDS_MAX {
-            let Ok(command) = self.ports.commands.try_recv() else { break };
-            self.core.handle_command(command);
-        }
-        for _ in 0..GATE_COMMANDS_PER_TURN_MAX {
-            let Some(command) = self.ports.gates.pop() else { break };
-            self.core.handle_gate(command);
-        }
+        let again = self.take_orders().then_some(started);
         self.core.handle_lanes();
         self.core.now = Instant::now();
         let timers = self.core.handle_timers();
@@ -121,8 +123,37 @@ impl<L: Link> Shard<L> {
             self.snapshot_at = now + SNAPSHOT_INTERVAL;
             self.publish_snapshot();
         }
+        if self.core.has_usage() && now >= self.usage_at {
+            self.usage_at = now + USAGE_INTERVAL;
+            self.report_usage();
+        }
         self.count_tick(now.duration_since(started));
-        [timers, chores, gathered, self.snapshot_due()].into_iter().flatten().min()
+        let usage = self.core.has_usage().then_some(self.usage_at);
+        let snapshot = self.snapshot_due();
+        [again, timers, chores, gathered, snapshot, usage].into_iter().flatten().min()
+    }
+
+    /// What control, the owner of the side channel and whoever decides about gates want. True: there
+    /// may be more than a turn takes.
+    fn take_orders(&mut self) -> bool {
+        let mut again = true;
+        // Before the commands: a frame that was sent before its session was closed leaves.
+        for _ in 0..FRAMES_OUT_PER_TURN_MAX {
+            let Ok(frame) = self.ports.frames_out.try_recv() else {
+                again = false;
+                break;
+            };
+            self.core.handle_frame_out(&frame);
+        }
+        for _ in 0..COMMANDS_MAX {
+            let Ok(command) = self.ports.commands.try_recv() else { break };
+            self.core.handle_command(command);
+        }
+        for _ in 0..GATE_COMMANDS_PER_TURN_MAX {
+            let Some(command) = self.ports.gates.pop() else { return again };
+            self.core.handle_gate(command);
+        }
+        true
     }
 
     /// An idle shard has nothing new to show and sleeps on.
@@ -139,7 +170,19 @@ impl<L: Link> Shard<L> {
         self.longest_tick = self.longest_tick.max(busy);
     }
 
+    fn report_usage(&mut self) {
+        let report = self.core.usage_report();
+        if let Err(TrySendError::Full(_)) = self.ports.usage.try_send(report) {
+            self.core.counters.usage_reports_dropped += 1;
+        }
+    }
+
     fn tell_control(&mut self) {
+        while let Some(frame) = self.core.next_frame() {
+            if let Err(TrySendError::Full(_)) = self.ports.frames.try_send(frame) {
+                self.core.counters.side_dropped_queue_full_frames += 1;
+            }
+        }
         while let Some(event) = self.core.next_event() {
             match self.ports.events.try_send(event) {
                 Ok(()) => {}

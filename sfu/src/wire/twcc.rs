@@ -241,5 +241,77 @@ fn count_chunk(chunk: u16, left: usize, symbols: &mut [usize; 4]) -> usize {
     taken
 }
 
+/// Consecutive packets of which a feedback says the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Run {
+    /// Transport-wide number of the first.
+    pub first: u16,
+    /// How many, 0 possible.
+    pub packets: u16,
+    /// Did they arrive?
+    pub received: bool,
+}
+
+/// Walks the statuses of a feedback; `body` begins at the base sequence number. Ends where the body
+/// does; whether it is whole, [`count`] says.
+pub fn runs(body: &[u8]) -> Runs<'_> {
+    let (head, chunks) = body.split_first_chunk::<8>().unwrap_or((&[0; 8], &[]));
+    Runs {
+        chunks,
+        next: u16::from_be_bytes([head[0], head[1]]),
+        left: u16::from_be_bytes([head[2], head[3]]),
+        vector: 0,
+        symbol_bits: 0,
+        symbols_left: 0,
+    }
+}
+
+/// See [`runs`].
+#[derive(Debug, Clone)]
+pub struct Runs<'a> {
+    chunks: &'a [u8],
+    /// Number of the next packet, and how many are left.
+    next: u16,
+    left: u16,
+    /// The status vector that is being read: its symbols, the next one in the topmost bits.
+    vector: u16,
+    symbol_bits: u32,
+    symbols_left: u8,
+}
+
+impl Iterator for Runs<'_> {
+    type Item = Run;
+
+    fn next(&mut self) -> Option<Run> {
+        if self.left == 0 {
+            return None;
+        }
+        if self.symbols_left == 0 {
+            let (chunk, rest) = self.chunks.split_first_chunk()?;
+            self.chunks = rest;
+            let chunk = u16::from_be_bytes(*chunk);
+            (self.symbol_bits, self.symbols_left) = match chunk >> 14 {
+                0b10 => (1, 14),
+                0b11 => (2, 7),
+                _ => return Some(self.take((chunk & 0x1FFF).min(self.left), chunk >> 13)),
+            };
+            self.vector = chunk << 2;
+        }
+        let symbol = self.vector >> (16 - self.symbol_bits);
+        self.vector <<= self.symbol_bits;
+        self.symbols_left -= 1;
+        Some(self.take(1, symbol))
+    }
+}
+
+impl Runs<'_> {
+    fn take(&mut self, packets: u16, symbol: u16) -> Run {
+        let first = self.next;
+        self.next = self.next.wrapping_add(packets);
+        self.left -= packets;
+        Run { first, packets, received: symbol != u16::from(NOT_RECEIVED) }
+    }
+}
+
 #[cfg(test)]
 mod tests;

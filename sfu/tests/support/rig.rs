@@ -6,8 +6,11 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::Receiver;
 use sfu::io::{Endpoint, LinkKind};
-use sfu::ports::{CloseReason, Event, GateSender, SessionKey, SlotId, StreamKey};
-use sfu::{Relay, RelayConfig, generate_certificate};
+use sfu::ports::{
+    CloseReason, Event, Frame, GateSender, SessionKey, SideChannelConfig, SlotId, StreamKey,
+    UsageReport,
+};
+use sfu::{Relay, RelayConfig, Started, generate_certificate};
 
 use super::{Peer, until};
 
@@ -15,15 +18,19 @@ pub struct Rig {
     pub relay: Relay,
     events: Receiver<Event>,
     pub gates: GateSender,
+    pub frames: Receiver<Frame>,
+    pub usage: Receiver<UsageReport>,
     pub seen: Vec<Event>,
 }
 
 pub const STREAM: StreamKey = StreamKey(7);
+/// Label of the side channel.
+pub const LABEL: &str = "side/1";
 
 impl Rig {
     pub fn new(link: LinkKind, shards: usize) -> Rig {
         let local = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let (relay, events, gates) = Relay::start(RelayConfig {
+        let started = Relay::start(RelayConfig {
             shards,
             link,
             endpoints: vec![Endpoint { bind: local, advertise: local }],
@@ -31,9 +38,12 @@ impl Rig {
             gather: Duration::from_micros(200),
             certificate: generate_certificate().expect("randomness"),
             sessions_max: 100,
+            side_channel: Some(SideChannelConfig { label: LABEL.into() }),
+            usage: true,
         })
         .expect("loopback sockets");
-        Rig { relay, events, gates, seen: Vec::new() }
+        let Started { relay, events, gates, frames, usage } = started;
+        Rig { relay, events, gates, frames, usage, seen: Vec::new() }
     }
 
     pub fn pump(&mut self) {
