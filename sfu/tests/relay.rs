@@ -7,18 +7,10 @@ use std::time::{Duration, Instant};
 
 use sfu::io::{Endpoint, LinkKind};
 use sfu::ports::{CloseReason, Event, Gate, SrtpProfile};
-use sfu::{OfferError, Relay, RelayConfig, generate_certificate};
+use sfu::session::fingerprint::FingerprintError;
+use sfu::{OfferError, Relay, RelayConfig, generate_certificate, offer_fingerprint};
 use support::rig::{Rig, STREAM, number_of, send, vp8};
-use support::{Peer, until};
-
-fn both_links(test: impl Fn(LinkKind)) {
-    test(LinkKind::Epoll);
-    // Containers may forbid io_uring; the other link is then what the relay runs on too.
-    match sfu::io::available() {
-        Ok(()) => test(LinkKind::IoUring),
-        Err(error) => eprintln!("io_uring is not to be had here: {error}"),
-    }
-}
+use support::{Peer, both_links, until};
 
 /// R6 in part, R7: both shards' subscribers get what was published, bit for bit.
 #[test]
@@ -152,6 +144,51 @@ fn a_wrong_fingerprint_is_refused_before_any_media() {
     let reason = rig.wait_closed(&mut [&mut peer], accepted.session);
     assert_eq!(reason, CloseReason::Fingerprint);
     assert_eq!(rig.count(|event| matches!(event, Event::Connected { .. })), 0);
+}
+
+#[test]
+fn an_offer_with_two_fingerprints_is_refused() {
+    let rig = Rig::new(LinkKind::Epoll, 1);
+    let offer = Peer::viewer().offer;
+    let line = offer.lines().find(|line| line.starts_with("a=fingerprint:")).expect("has one");
+    let other = Peer::viewer().offer;
+    let another = other.lines().find(|line| line.starts_with("a=fingerprint:")).expect("has one");
+    assert_ne!(line, another);
+    // At session level, at media level, before or after: whichever would have been believed.
+    let first = offer.replacen(line, &format!("{another}\r\n{line}"), 1);
+    for twice in [first, format!("{offer}{another}\r\n")] {
+        let refused = rig.relay.subscribe(STREAM, &twice).map(|_| ());
+        assert_eq!(refused, Err(OfferError::Fingerprint(FingerprintError::Ambiguous)));
+        assert_eq!(offer_fingerprint(&twice), None);
+    }
+    assert!(rig.relay.subscribe(STREAM, &format!("{offer}{line}\r\n")).is_ok(), "twice the same");
+}
+
+/// What [`offer_fingerprint`] returns is what the certificate is held against, though a reading of
+/// the session's own lines alone would hold it against another hash.
+#[test]
+fn the_certificate_is_held_against_the_fingerprint_that_the_offer_is_said_to_have() {
+    let mut rig = Rig::new(LinkKind::Epoll, 1);
+    let mut peer = Peer::viewer();
+    let decoy = "a=fingerprint:sha-1 00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00";
+    let own = peer.offer.lines().find(|line| line.starts_with("a=fingerprint:")).expect("has one");
+    let bare = peer.offer.replace(&format!("{own}\r\n"), "");
+    let offer = bare.replacen("t=0 0\r\n", &format!("t=0 0\r\n{decoy}\r\n"), 1);
+    let offer = format!("{offer}{own}\r\n");
+    assert_eq!(offer_fingerprint(&offer), offer_fingerprint(&peer.offer));
+    let accepted = rig.relay.subscribe(STREAM, &offer).expect("a good offer");
+    peer.answer(&accepted.answer);
+    rig.wait_connected(&mut [&mut peer]);
+}
+
+#[test]
+fn the_relay_shows_its_fingerprint_in_every_answer() {
+    let mut rig = Rig::new(LinkKind::Epoll, 1);
+    let (viewer, _, _) = rig.watch();
+    let (publisher, _) = rig.publish();
+    for peer in [&viewer, &publisher] {
+        assert_eq!(offer_fingerprint(peer.remote_sdp()), Some(rig.relay.fingerprint()));
+    }
 }
 
 #[test]

@@ -3,13 +3,20 @@
 
 use libfuzzer_sys::fuzz_target;
 use sfu_fuzz::wire::rtcp::{Rtcp, parse};
-use sfu_fuzz::wire::twcc::{TWCC_WINDOW_PACKETS, TwccReceiver, count};
+use sfu_fuzz::wire::twcc::{TWCC_WINDOW_PACKETS, TwccReceiver, count, runs};
 
 fuzz_target!(|input: &[u8]| {
     if let Ok(sum) = count(input) {
         let stated = u32::from(u16::from_be_bytes([input[2], input[3]]));
         assert_eq!(sum.received + sum.lost, stated);
+        let packets = |received| {
+            let same = runs(input).filter(move |run| run.received == received);
+            same.map(|run| u32::from(run.packets)).sum::<u32>()
+        };
+        assert_eq!((packets(true), packets(false)), (sum.received, sum.lost));
     }
+    // Read without asking `count` first, a body ends where it ends.
+    assert!(runs(input).map(|run| u32::from(run.packets)).sum::<u32>() <= u32::from(u16::MAX));
     // The same bytes as a story: step of the sequence number, step of the clock, build or not.
     let mut receiver = TwccReceiver::new();
     let mut out = Vec::new();

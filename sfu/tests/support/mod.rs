@@ -8,7 +8,9 @@ use std::collections::VecDeque;
 use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
+use sfu::io::LinkKind;
 use str0m::change::{SdpAnswer, SdpPendingOffer};
+use str0m::channel::{ChannelConfig, ChannelId};
 use str0m::media::{Direction, MediaKind, Mid};
 use str0m::net::{Protocol, Receive};
 use str0m::rtp::{RtpPacket, RtpWrite};
@@ -26,6 +28,11 @@ pub struct Peer {
     pub closed: bool,
     pub packets: VecDeque<RtpPacket>,
     pub keyframe_requests: usize,
+    channels: Vec<ChannelId>,
+    /// Those of them that are open.
+    pub open_channels: usize,
+    /// Binary messages received on any data channel.
+    pub frames: VecDeque<Vec<u8>>,
     /// Drops every n-th received media datagram, 0 for none.
     pub drop_every: u64,
     received: u64,
@@ -36,14 +43,19 @@ pub struct Peer {
 
 impl Peer {
     pub fn publisher() -> Peer {
-        Peer::new(Direction::SendOnly)
+        Peer::new(Direction::SendOnly, &[])
     }
 
     pub fn viewer() -> Peer {
-        Peer::new(Direction::RecvOnly)
+        Peer::new(Direction::RecvOnly, &[])
     }
 
-    fn new(direction: Direction) -> Peer {
+    /// A viewer that opens data channels with these labels.
+    pub fn viewer_with_channels(labels: &[&str]) -> Peer {
+        Peer::new(Direction::RecvOnly, labels)
+    }
+
+    fn new(direction: Direction, labels: &[&str]) -> Peer {
         let socket = UdpSocket::bind("127.0.0.1:0").expect("a free port");
         let local = socket.local_addr().expect("it is bound");
         let mut rtc = Rtc::builder()
@@ -55,6 +67,7 @@ impl Peer {
         rtc.add_local_candidate(Candidate::host(local, "udp").expect("a host address"));
         let mut api = rtc.sdp_api();
         let mid = api.add_media(MediaKind::Video, direction, None, None, None);
+        let channels = labels.iter().map(|label| api.add_channel((*label).into())).collect();
         let (offer, pending) = api.apply().expect("a change");
         Peer {
             rtc,
@@ -68,6 +81,9 @@ impl Peer {
             closed: false,
             packets: VecDeque::new(),
             keyframe_requests: 0,
+            channels,
+            open_channels: 0,
+            frames: VecDeque::new(),
             drop_every: 0,
             received: 0,
             lose_every: 0,
@@ -93,6 +109,38 @@ impl Peer {
         let write = RtpWrite::new(pt, sequence.into(), timestamp, Instant::now(), payload);
         stream.write_rtp(write.marker(marker).nackable(true));
         self.drain();
+    }
+
+    /// Sends a binary message on the data channel with this index in the order of the labels.
+    pub fn send_frame(&mut self, channel: usize, frame: &[u8]) {
+        self.send_message(channel, true, frame);
+    }
+
+    pub fn send_text(&mut self, channel: usize, text: &str) {
+        self.send_message(channel, false, text.as_bytes());
+    }
+
+    fn send_message(&mut self, channel: usize, binary: bool, message: &[u8]) {
+        let mut channel = self.rtc.channel(self.channels[channel]).expect("an open channel");
+        assert!(channel.write(binary, message).expect("an open channel"), "the buffer is full");
+        self.drain();
+    }
+
+    /// Opens a further data channel, which gets the next index.
+    pub fn open_channel(&mut self, label: &str) {
+        let config = ChannelConfig { label: label.into(), ..ChannelConfig::default() };
+        self.channels.push(self.rtc.direct_api().create_data_channel(config));
+        self.drain();
+    }
+
+    pub fn close_channel(&mut self, channel: usize) {
+        self.rtc.direct_api().close_data_channel(self.channels[channel]);
+        self.drain();
+    }
+
+    /// The relay's answer.
+    pub fn remote_sdp(&self) -> &str {
+        &self.answer
     }
 
     /// The relay's ICE username fragment, from its answer.
@@ -150,6 +198,8 @@ impl Peer {
                     }
                     Event::RtpPacket(packet) => self.packets.push_back(packet),
                     Event::KeyframeRequest(_) => self.keyframe_requests += 1,
+                    Event::ChannelOpen(..) => self.open_channels += 1,
+                    Event::ChannelData(message) => self.frames.push_back(message.data),
                     _ => {}
                 },
                 Err(_) => {
@@ -158,6 +208,16 @@ impl Peer {
                 }
             }
         }
+    }
+}
+
+/// Runs a test on every link that there is here.
+pub fn both_links(test: impl Fn(LinkKind)) {
+    test(LinkKind::Epoll);
+    // Containers may forbid io_uring; the other link is then what the relay runs on too.
+    match sfu::io::available() {
+        Ok(()) => test(LinkKind::IoUring),
+        Err(error) => eprintln!("io_uring is not to be had here: {error}"),
     }
 }
 

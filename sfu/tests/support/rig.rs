@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::Receiver;
 use sfu::io::{Endpoint, LinkKind};
 use sfu::ports::{
-    CloseReason, Event, Frame, GateSender, SessionKey, SideChannelConfig, SlotId, StreamKey,
-    UsageReport,
+    CloseReason, Event, Frame, GateSender, SessionKey, SideChannelConfig, SlotId, SlotUsage,
+    StreamKey, UsageReport,
 };
 use sfu::{Relay, RelayConfig, Started, generate_certificate};
 
@@ -29,8 +29,13 @@ pub const LABEL: &str = "side/1";
 
 impl Rig {
     pub fn new(link: LinkKind, shards: usize) -> Rig {
+        Rig::with(link, shards, |_| {})
+    }
+
+    /// A relay whose configuration is not quite the usual one.
+    pub fn with(link: LinkKind, shards: usize, change: impl FnOnce(&mut RelayConfig)) -> Rig {
         let local = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let started = Relay::start(RelayConfig {
+        let mut config = RelayConfig {
             shards,
             link,
             endpoints: vec![Endpoint { bind: local, advertise: local }],
@@ -40,9 +45,10 @@ impl Rig {
             sessions_max: 100,
             side_channel: Some(SideChannelConfig { label: LABEL.into() }),
             usage: true,
-        })
-        .expect("loopback sockets");
-        let Started { relay, events, gates, frames, usage } = started;
+        };
+        change(&mut config);
+        let Started { relay, events, gates, frames, usage } =
+            Relay::start(config).expect("loopback sockets");
         Rig { relay, events, gates, frames, usage, seen: Vec::new() }
     }
 
@@ -62,7 +68,10 @@ impl Rig {
     }
 
     pub fn watch(&mut self) -> (Peer, SessionKey, SlotId) {
-        let mut peer = Peer::viewer();
+        self.watch_as(Peer::viewer())
+    }
+
+    pub fn watch_as(&mut self, mut peer: Peer) -> (Peer, SessionKey, SlotId) {
         let accepted = self.relay.subscribe(STREAM, &peer.offer).expect("a good offer");
         peer.answer(&accepted.answer);
         (peer, accepted.session, accepted.slot.expect("a subscriber has a slot"))
@@ -74,6 +83,44 @@ impl Rig {
             peers.iter().all(|peer| peer.connected)
                 && self.count(|event| matches!(event, Event::Connected { .. })) >= peers.len()
         });
+    }
+
+    /// A connected viewer whose data channels are open.
+    pub fn watch_with_channels(&mut self, labels: &[&str]) -> (Peer, SessionKey, SlotId) {
+        let (mut viewer, session, slot) = self.watch_as(Peer::viewer_with_channels(labels));
+        until("open data channels", &mut [&mut viewer], |peers| {
+            self.pump();
+            peers[0].open_channels == labels.len()
+        });
+        (viewer, session, slot)
+    }
+
+    /// Waits for a counter to reach a value that it does not go beyond.
+    pub fn wait_counter(&mut self, peers: &mut [&mut Peer], name: &str, value: u64) {
+        until(name, peers, |_| {
+            self.pump();
+            self.counter(name) >= value
+        });
+        assert_eq!(self.counter(name), value, "{name}");
+    }
+
+    /// The next frame that a peer sent on its side channel.
+    pub fn wait_frame(&mut self, peers: &mut [&mut Peer]) -> Frame {
+        let mut frame = None;
+        until("a frame", peers, |_| {
+            self.pump();
+            frame = self.frames.try_recv().ok();
+            frame.is_some()
+        });
+        frame.expect("the wait ended")
+    }
+
+    /// The usage that came with a session's end.
+    pub fn last_usage(&self, session: SessionKey) -> Option<SlotUsage> {
+        self.seen.iter().find_map(|event| match event {
+            Event::Closed { session: closed, usage, .. } if *closed == session => *usage,
+            _ => None,
+        })
     }
 
     pub fn wait_closed(&mut self, peers: &mut [&mut Peer], session: SessionKey) -> CloseReason {

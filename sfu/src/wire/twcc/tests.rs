@@ -52,7 +52,13 @@ fn decode(body: &[u8]) -> Vec<(u16, Option<i64>)> {
     statuses
 }
 
-/// Each feedback packet, decoded; checks its frame, its size, and `count` on the way.
+/// The statuses of a feedback body as [`runs`] has them: (sequence number, received).
+fn expanded(body: &[u8]) -> Vec<(u16, bool)> {
+    let numbers = |run: Run| (0..run.packets).map(move |at| run.first.wrapping_add(at));
+    runs(body).flat_map(|run| numbers(run).map(move |number| (number, run.received))).collect()
+}
+
+/// Each feedback packet, decoded; checks its frame, its size, `count` and `runs` on the way.
 fn feedbacks(receiver: &mut TwccReceiver) -> Vec<Vec<(u16, Option<i64>)>> {
     let mut out = Vec::new();
     let any = receiver.build(1, 2, &mut out);
@@ -67,6 +73,8 @@ fn feedbacks(receiver: &mut TwccReceiver) -> Vec<Vec<(u16, Option<i64>)>> {
             let received = statuses.iter().filter(|(_, tick)| tick.is_some()).count() as u32;
             let lost = statuses.len() as u32 - received;
             assert_eq!(count(body), Ok(TwccCount { received, lost }));
+            let seen = |(number, tick): &(u16, Option<i64>)| (*number, tick.is_some());
+            assert_eq!(expanded(body), statuses.iter().map(seen).collect::<Vec<_>>());
             for bytes in 0..body.len() - 3 {
                 assert!(count(&body[..bytes]).is_err());
             }
@@ -226,7 +234,10 @@ proptest! {
             (*high, *low) = (0, status_count);
             if let Ok(TwccCount { received, lost }) = count(&body) {
                 prop_assert_eq!(received + lost, u32::from(status_count));
+                let arrived = expanded(&body).iter().filter(|(_, arrived)| *arrived).count();
+                prop_assert_eq!((arrived, expanded(&body).len()), (received as usize, status_count.into()));
             }
+            prop_assert!(expanded(&body).len() <= status_count.into());
         }
     }
 }
