@@ -1,5 +1,8 @@
 //! Control's handle on all shards: takes offers, gives answers, tells shards what to do.
 
+mod local_source;
+mod thread;
+
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,11 +13,11 @@ use crossbeam_channel::{Receiver, Sender};
 use crossbeam_queue::ArrayQueue;
 use str0m::config::DtlsCert;
 
-use crate::forward::codec;
-use crate::forward::packet::{Format, Pool};
+pub use self::local_source::LocalSource;
+use self::thread::Start;
 use crate::io::{
-    BindError, BufferBytes, Endpoint, EpollLink, LinkKind, LinkUnavailable, ShardSockets,
-    UringLink, Waker, bind_shards, monotonic_nanos, pin_to_core,
+    BindError, BufferBytes, Endpoint, LinkKind, LinkUnavailable, ShardSockets, Waker, bind_shards,
+    monotonic_nanos,
 };
 use crate::limits::{
     COMMANDS_MAX, EVENTS_MAX, FRAME_BYTES_MAX, FRAMES_MAX, FRAMES_OUT_MAX, GATE_COMMANDS_MAX,
@@ -24,13 +27,13 @@ use crate::ports::gate::{GateReceiver, MonotonicClock};
 use crate::ports::ring::ring;
 use crate::ports::side_channel::FrameOut;
 use crate::ports::{
-    CloseReason, Codec, Event, Frame, GateSender, Kind, Role, SessionKey, SideChannelConfig,
-    SlotId, StreamKey, UsageReport,
+    CloseReason, Codec, Event, Frame, GateSender, Role, SessionKey, SideChannelConfig, SlotId,
+    StreamKey, UsageReport,
 };
 use crate::session::fingerprint::{self, FINGERPRINT_BYTES};
 use crate::session::offer::{self, OfferError};
 use crate::session::transport::NewSession;
-use crate::shard::{Command, Core, Lanes, Ports, Shard, ShardSnapshot};
+use crate::shard::{Command, Core, Lanes, Ports, ShardSnapshot};
 
 /// How a relay is set up.
 #[derive(Debug, Clone)]
@@ -364,13 +367,7 @@ impl Relay {
         };
         self.command(home, Command::OpenLocal(stream));
         let handle = &self.shards[usize::from(home)];
-        LocalSource {
-            stream,
-            codecs: tracks.to_vec(),
-            commands: handle.commands.clone(),
-            waker: handle.waker.clone(),
-            sequences: [u64::from(u16::MAX); 2],
-        }
+        LocalSource::new(stream, tracks.to_vec(), handle.commands.clone(), handle.waker.clone())
     }
 
     /// The newest snapshot of each shard, at most a second old while it has sessions.
@@ -441,132 +438,6 @@ impl Drop for Relay {
                 // A shard that panicked has said so on stderr.
                 let _ = thread.join();
             }
-        }
-    }
-}
-
-/// What a shard's thread takes with it.
-struct Start {
-    core: Core,
-    ports: Ports,
-    sockets: ShardSockets,
-    link: LinkKind,
-    gather: Duration,
-    pin: bool,
-    alive: Arc<AtomicUsize>,
-}
-
-impl Start {
-    /// Starts the thread and waits until its link is made (a ring belongs to the thread that uses it).
-    fn spawn(self, id: usize) -> Result<JoinHandle<()>, StartError> {
-        let (ready, made) = crossbeam_channel::bounded(1);
-        let thread = std::thread::Builder::new()
-            .name(format!("shard-{id}"))
-            .spawn(move || self.run(id, &ready))
-            .map_err(|error| StartError::Thread { shard: id, error })?;
-        match made.recv() {
-            Ok(Ok(())) => Ok(thread),
-            Ok(Err(error)) => Err(error),
-            Err(_) => {
-                let error = std::io::Error::other("the thread ended before it was ready");
-                Err(StartError::Thread { shard: id, error })
-            }
-        }
-    }
-
-    fn run(self, id: usize, ready: &Sender<Result<(), StartError>>) {
-        if self.pin
-            && let Err(error) = pin_to_core(id)
-        {
-            tracing::warn!(shard = id, %error, "cannot pin the shard to its core");
-        }
-        let Start { core, ports, sockets, link, gather, alive, .. } = self;
-        let _gone = Gone(alive);
-        let ended = match link {
-            LinkKind::IoUring => match UringLink::new(sockets) {
-                Ok(link) => {
-                    let _ = ready.send(Ok(()));
-                    Shard::new(core, link, ports, gather).run()
-                }
-                Err(error) => return drop(ready.send(Err(error.into()))),
-            },
-            LinkKind::Epoll => match EpollLink::new(sockets) {
-                Ok(link) => {
-                    let _ = ready.send(Ok(()));
-                    Shard::new(core, link, ports, gather).run()
-                }
-                Err(error) => {
-                    return drop(ready.send(Err(StartError::Thread { shard: id, error })));
-                }
-            },
-        };
-        if let Err(error) = ended {
-            tracing::error!(shard = id, %error, "the shard ended; its sessions are lost");
-        }
-    }
-}
-
-/// Counts a shard out, also when it panics.
-struct Gone(Arc<AtomicUsize>);
-
-impl Drop for Gone {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Release);
-    }
-}
-
-/// A publisher inside the process: RTP without sockets or keys.
-#[derive(Debug)]
-pub struct LocalSource {
-    stream: StreamKey,
-    codecs: Vec<Codec>,
-    commands: Sender<Command>,
-    waker: Waker,
-    /// Extended sequence number last pushed, by kind.
-    sequences: [u64; 2],
-}
-
-impl LocalSource {
-    /// Hands over one packet; `sequence` is that of its RTP stream and wraps. False if the payload
-    /// is too long, the kind has no codec here, or the shard is too busy to take it.
-    pub fn push(
-        &mut self,
-        kind: Kind,
-        marker: bool,
-        sequence: u16,
-        timestamp: u32,
-        payload: &[u8],
-    ) -> bool {
-        let Some(codec) = self.codecs.iter().copied().find(|codec| codec.kind() == kind) else {
-            return false;
-        };
-        let mut packet = Pool::default().take();
-        if !packet.copy_payload(payload) {
-            return false;
-        }
-        let last = &mut self.sequences[kind as usize];
-        let step = sequence.wrapping_sub(*last as u16);
-        *last += u64::from(step);
-        packet.sequence = *last;
-        packet.timestamp = timestamp;
-        packet.marker = marker;
-        packet.epoch = 1;
-        packet.format = Format::plain(codec);
-        packet.starts_keyframe = codec::starts_keyframe(codec, payload);
-        let taken = self.commands.try_send(Command::Ingest(self.stream, kind, packet)).is_ok();
-        self.waker.wake();
-        taken
-    }
-
-    pub fn stream(&self) -> StreamKey {
-        self.stream
-    }
-}
-
-impl Drop for LocalSource {
-    fn drop(&mut self) {
-        if self.commands.send(Command::EndStream(self.stream)).is_ok() {
-            self.waker.wake();
         }
     }
 }

@@ -24,6 +24,7 @@ fn wait_received(rig: &mut Rig, viewer: &mut Peer) -> Vec<u8> {
     viewer.frames.pop_front().expect("the wait ended")
 }
 
+/// R31 in part: the data channel itself.
 #[test]
 fn frames_pass_both_ways() {
     both_links(|link| {

@@ -406,7 +406,7 @@ mod tests {
                         let mut body = a.to_be_bytes().to_vec();
                         body.extend_from_slice(&b.to_be_bytes());
                         body.extend_from_slice(&[0; 4]);
-                        body.extend_from_slice(&(a % 3 << 13 | b).to_be_bytes());
+                        body.extend_from_slice(&((a % 3) << 13 | b).to_be_bytes());
                         meter.handle_feedback(&body);
                     }
                     3 => meter.handle_report(Kind::Video, (a % 2 * 255) as u8, now),
