@@ -4,6 +4,8 @@
 //! ([`decide::Decider`], pure, so that a simulation can run it), one writes the log of vouchers,
 //! one hands transactions to the chain. The relay learns slots, gates and opaque bytes only.
 
+pub mod chain;
+pub mod event;
 pub mod ports;
 
 pub use ports::{
