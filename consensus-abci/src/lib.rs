@@ -4,6 +4,7 @@
 //! blocks, never money; what is below it knows money, never blocks' encoding. A real CometBFT can
 //! take the engine's place without a change below.
 
+pub mod app;
 pub mod application;
 pub mod engine;
 pub mod rpc;

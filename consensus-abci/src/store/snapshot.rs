@@ -71,7 +71,10 @@ impl Snapshot {
     ///
     /// # Errors
     /// The database's.
-    pub fn index(&self, prefix: &[u8]) -> impl Iterator<Item = Result<Vec<u8>, StoreError>> {
+    pub fn index(
+        &self,
+        prefix: &[u8],
+    ) -> impl Iterator<Item = Result<Vec<u8>, StoreError>> + use<> {
         let len_bytes = prefix.len();
         self.view.prefix(&self.tables.index, prefix).map(move |guard| {
             Ok(guard.key().map(|key| key.get(len_bytes..).unwrap_or_default().to_vec())?)

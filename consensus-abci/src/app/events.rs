@@ -1,0 +1,79 @@
+//! Events as CometBFT shows and indexes them: a type and attributes, all text.
+
+use chain_types::ChainEvent;
+use tendermint_proto::v0_38::abci::{Event, EventAttribute};
+
+/// One event of a transaction. Ids are lower-case hex, amounts decimal units.
+pub(super) fn to_abci(event: &ChainEvent) -> Event {
+    match event {
+        ChainEvent::Transfer { from, to, amount } => {
+            new("transfer", &[("from", from), ("to", to), ("amount", amount)])
+        }
+        ChainEvent::StreamRegistered { stream, creator } => {
+            new("stream_registered", &[("stream", stream), ("creator", creator)])
+        }
+        ChainEvent::StreamUpdated { stream } => new("stream_updated", &[("stream", stream)]),
+        ChainEvent::StreamClosed { stream } => new("stream_closed", &[("stream", stream)]),
+        ChainEvent::RelayRegistered { account, relay_key } => {
+            new("relay_registered", &[("account", account), ("relay_key", relay_key)])
+        }
+        ChainEvent::RelayUpdated { account, relay_key } => {
+            new("relay_updated", &[("account", account), ("relay_key", relay_key)])
+        }
+        ChainEvent::AccessGranted { stream, viewer, valid_until } => new(
+            "access_granted",
+            &[("stream", stream), ("viewer", viewer), ("valid_until", valid_until)],
+        ),
+        ChainEvent::AccessRevoked { stream, viewer } => {
+            new("access_revoked", &[("stream", stream), ("viewer", viewer)])
+        }
+        ChainEvent::RevocationBumped { stream, rev_epoch } => {
+            new("revocation_bumped", &[("stream", stream), ("rev_epoch", rev_epoch)])
+        }
+        ChainEvent::ChannelOpened { channel, payer, deposit } => {
+            new("channel_opened", &[("channel", channel), ("payer", payer), ("deposit", deposit)])
+        }
+        ChainEvent::ChannelToppedUp { channel, amount } => {
+            new("channel_topped_up", &[("channel", channel), ("amount", amount)])
+        }
+        ChainEvent::ChannelReserved { channel, payee, amount, until_height } => new(
+            "channel_reserved",
+            &[
+                ("channel", channel),
+                ("payee", payee),
+                ("amount", amount),
+                ("until_height", until_height),
+            ],
+        ),
+        ChainEvent::ChannelRedeemed { lane, paid, fee, creator, origin, payee } => new(
+            "channel_redeemed",
+            &[
+                ("channel", &lane.channel),
+                ("payee", &lane.payee),
+                ("stream", &lane.stream),
+                ("lane", &lane.lane),
+                ("paid", paid),
+                ("fee", fee),
+                ("creator_share", creator),
+                ("origin_share", origin),
+                ("payee_share", payee),
+            ],
+        ),
+        ChainEvent::ChannelClosing { channel } => new("channel_closing", &[("channel", channel)]),
+        ChainEvent::ChannelClosed { channel, payer, refund } => {
+            new("channel_closed", &[("channel", channel), ("payer", payer), ("refund", refund)])
+        }
+        ChainEvent::Fee { payer, amount, burned } => {
+            new("fee", &[("payer", payer), ("amount", amount), ("burned", burned)])
+        }
+    }
+}
+
+fn new(name: &str, attributes: &[(&str, &dyn ToString)]) -> Event {
+    let attribute = |(key, value): &(&str, &dyn ToString)| EventAttribute {
+        key: (*key).to_owned(),
+        value: value.to_string(),
+        index: true,
+    };
+    Event { r#type: name.to_owned(), attributes: attributes.iter().map(attribute).collect() }
+}

@@ -1,0 +1,80 @@
+//! Indices: whose channels and whose streams, as lists of keys beside the state.
+//!
+//! They follow from the state and are written in its batch; no root covers them.
+
+use std::collections::BTreeSet;
+
+use chain_types::{AccountId, Channel, ChannelId, StateKey, StreamMetadata};
+
+use super::state::{BlockState, StateError, decode};
+
+/// Prefixes of the lists; then the account, then the id.
+pub(super) const BY_PAYER: &[u8] = b"payer/";
+pub(super) const BY_PAYEE: &[u8] = b"payee/";
+pub(super) const BY_CREATOR: &[u8] = b"creator/";
+
+/// The part of an index that is about one account.
+pub(super) fn list(prefix: &[u8], account: &AccountId) -> Vec<u8> {
+    [prefix, &account.0].concat()
+}
+
+fn entry(prefix: &[u8], account: &AccountId, id: &[u8; 32]) -> Vec<u8> {
+    [prefix, &account.0, id].concat()
+}
+
+/// Index keys that a block adds and removes.
+#[derive(Default)]
+pub(super) struct IndexChanges {
+    pub(super) added: BTreeSet<Vec<u8>>,
+    pub(super) removed: BTreeSet<Vec<u8>>,
+}
+
+impl BlockState {
+    /// What the block's writes mean for the indices.
+    pub(super) fn index_changes(&self) -> Result<IndexChanges, StateError> {
+        let mut changes = IndexChanges::default();
+        let mut payees: BTreeSet<(ChannelId, AccountId)> = BTreeSet::new();
+        for (bytes, value) in self.writes() {
+            match StateKey::parse(bytes) {
+                Some(key @ StateKey::Stream(id)) => {
+                    if let Some(value) = value {
+                        let stream: StreamMetadata = decode(key, value)?;
+                        changes.added.insert(entry(BY_CREATOR, &stream.creator, &id.0));
+                    }
+                }
+                Some(key @ StateKey::Channel(id)) => {
+                    let before = self.base.get(bytes)?;
+                    for record in [before.as_deref(), value.as_deref()].into_iter().flatten() {
+                        let channel: Channel = decode(key, record)?;
+                        payees.extend(channel.reserves.iter().map(|kept| (id, kept.payee)));
+                        changes.added.insert(entry(BY_PAYER, &channel.payer, &id.0));
+                    }
+                }
+                Some(StateKey::Lane(lane)) => {
+                    payees.insert((lane.channel, lane.payee));
+                }
+                _ => {}
+            }
+        }
+        for (channel, payee) in payees {
+            let key = entry(BY_PAYEE, &payee, &channel.0);
+            if self.concerns(&channel, &payee)? {
+                changes.added.insert(key);
+            } else {
+                changes.removed.insert(key);
+            }
+        }
+        Ok(changes)
+    }
+
+    /// Whether a payee has something in a channel: a reserve, or a lane.
+    fn concerns(&self, channel: &ChannelId, payee: &AccountId) -> Result<bool, StateError> {
+        let record: Option<Channel> = self.get(StateKey::Channel(*channel))?;
+        let Some(record) = record.filter(|record| !record.closed) else { return Ok(false) };
+        if record.reserves.iter().any(|kept| kept.payee == *payee) {
+            return Ok(true);
+        }
+        let lanes = [&StateKey::lanes_of(channel)[..], &payee.0].concat();
+        Ok(!self.keys(&lanes, 1)?.is_empty())
+    }
+}

@@ -1,0 +1,519 @@
+//! The state machine: accounts, streams, channels, access and relays, driven by ABCI.
+//!
+//! A block is a pure function of the committed state and the request: no clock, no randomness, no
+//! unordered map. [`App::finalize_block`](Application::finalize_block) computes in memory,
+//! [`App::commit`](Application::commit) makes it durable in one batch, and only then do queries,
+//! CheckTx and followers ([`App::subscribe`]) see it.
+
+mod access;
+mod accounts;
+mod books;
+mod channels;
+mod deltas;
+mod events;
+mod execute;
+mod form;
+mod genesis;
+mod index;
+mod mempool;
+mod proposal;
+mod query;
+mod read;
+mod redeem;
+mod relays;
+mod signatures;
+mod state;
+mod streams;
+
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
+};
+
+use bytes::Bytes;
+use chain_types::{
+    Account, AccountId, BlockDelta, CODESPACE, ChainEvent, Params, StateKey, Transaction,
+    transaction_hash,
+};
+use crossbeam_channel::Receiver;
+use tendermint_proto::{
+    google::protobuf::Timestamp,
+    v0_38::abci::{
+        CheckTxType, ExecTxResult, RequestCheckTx, RequestFinalizeBlock, RequestInfo,
+        RequestInitChain, RequestPrepareProposal, RequestProcessProposal, RequestQuery,
+        ResponseCheckTx, ResponseCommit, ResponseFinalizeBlock, ResponseInfo, ResponseInitChain,
+        ResponsePrepareProposal, ResponseProcessProposal, ResponseQuery,
+        response_process_proposal::ProposalStatus,
+    },
+};
+
+pub use self::{
+    books::Audit,
+    channels::LANES_PER_FINALIZE,
+    genesis::{AppState, GenesisAccount, GenesisError},
+    mempool::{NONCES_AHEAD, WAITING_MAX},
+    query::{LIST_MAX, PROOF_TYPE},
+    read::StateSnapshot,
+    redeem::{ENTRY_OUTCOME_BYTES, EntryOutcome},
+    state::StateError,
+};
+use self::{
+    deltas::Subscribers,
+    execute::{Executed, Refusal},
+    mempool::Waiting,
+    proposal::Candidate,
+    signatures::SignatureCache,
+    state::{BlockState, decode},
+};
+use crate::{
+    application::{Application, ApplicationError, Method},
+    store::{Prepared, Store, StoreError, Update, Writes},
+};
+
+/// Version of the state machine's rules, in `Info` and in block headers.
+pub const APP_VERSION: u64 = 1;
+
+/// The application over a directory of its own.
+pub struct App {
+    store: Store,
+    committed: RwLock<Arc<Committed>>,
+    finalized: Mutex<Option<Finalized>>,
+    waiting: Mutex<Waiting>,
+    verified: Mutex<SignatureCache>,
+    subscribers: Mutex<Subscribers>,
+}
+
+/// What queries and CheckTx see.
+struct Committed {
+    snapshot: StateSnapshot,
+    /// `None` before the genesis state.
+    params: Option<Params>,
+}
+
+/// A block that was executed and waits for its commit.
+struct Finalized {
+    prepared: Prepared,
+    events: Vec<ChainEvent>,
+    results: Vec<([u8; 32], u32)>,
+}
+
+/// Why the application cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    /// The directory, another process, another layout.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// What is in it cannot be read.
+    #[error(transparent)]
+    State(#[from] StateError),
+}
+
+impl App {
+    /// Opens the state in `dir`, which is made where it is not there.
+    ///
+    /// # Errors
+    /// See [`StoreError`] and [`StateError`]; each is a sentence for the operator.
+    pub fn open(dir: &Path) -> Result<Self, AppError> {
+        let store = Store::open(dir)?;
+        let committed = Committed::of(&store)?;
+        Ok(Self {
+            store,
+            committed: RwLock::new(Arc::new(committed)),
+            finalized: Mutex::default(),
+            waiting: Mutex::default(),
+            verified: Mutex::default(),
+            subscribers: Mutex::default(),
+        })
+    }
+
+    /// The committed state as it is now.
+    pub fn snapshot(&self) -> StateSnapshot {
+        self.committed().snapshot.clone()
+    }
+
+    /// Follows the chain: one delta for each block that is committed from now on, after it is
+    /// durable.
+    ///
+    /// The queue holds `capacity` of them. Whoever lets it fill is let go: the channel ends behind
+    /// what is in it. Then, and at the beginning: subscribe, take a [`App::snapshot`], ignore deltas
+    /// up to its height.
+    pub fn subscribe(&self, capacity: usize) -> Receiver<Arc<BlockDelta>> {
+        lock(&self.subscribers).add(capacity)
+    }
+
+    fn committed(&self) -> Arc<Committed> {
+        Arc::clone(&self.committed.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn genesis(&self, request: &RequestInitChain) -> Result<[u8; 32], Failure> {
+        if request.initial_height > 1 {
+            let height = request.initial_height;
+            return Err(Failure::Said(format!("initial_height is {height}, only 1 is supported")));
+        }
+        if request.chain_id.is_empty() {
+            return Err(Failure::Said("the chain has no id".to_owned()));
+        }
+        let state = AppState::read(&request.app_state_bytes)
+            .map_err(|error| Failure::Said(error.to_string()))?;
+        let block_time_ms = unix_ms(request.time.as_ref())?;
+        let writes = state.writes();
+        let snapshot = self.snapshot();
+        if let Some(head) = snapshot.head() {
+            // Asked again, since the first block was not committed.
+            let is_same = head.height == 0
+                && snapshot.chain_id() == Some(&request.chain_id)
+                && head.block_time_ms == block_time_ms
+                && holds_exactly(&snapshot, &writes)?;
+            if is_same {
+                return Ok(head.app_hash);
+            }
+            let sentence = "this directory has the state of another genesis: use another directory";
+            return Err(Failure::Said(sentence.to_owned()));
+        }
+        let chain_id = Some(request.chain_id.clone());
+        let update = Update { block_time_ms, writes, chain_id, ..Update::default() };
+        let prepared = self.store.prepare(update)?;
+        self.store.commit(&prepared)?;
+        self.refresh()?;
+        Ok(prepared.head().app_hash)
+    }
+
+    /// Lets readers see what was committed.
+    fn refresh(&self) -> Result<(), StateError> {
+        let committed = Arc::new(Committed::of(&self.store)?);
+        *self.committed.write().unwrap_or_else(PoisonError::into_inner) = committed;
+        Ok(())
+    }
+
+    fn check(&self, bytes: &[u8], kind: CheckTxType) -> Result<Result<(), Refusal>, StateError> {
+        let committed = self.committed();
+        let Some(params) = &committed.params else { return Err(StateError::NoGenesis) };
+        let transaction = match execute::read(bytes, params) {
+            Ok(transaction) => transaction,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        let snapshot = &committed.snapshot;
+        let next_height = snapshot.height().saturating_add(1);
+        let account = |account| -> Result<Account, StateError> {
+            Ok(snapshot.account(&account)?.unwrap_or_default())
+        };
+        let nonce = account(transaction.body.signer)?.nonce;
+        let checked = execute::check_offer(&transaction, bytes.len(), next_height, params)
+            .and_then(|()| mempool::check_nonce(transaction.body.nonce, nonce));
+        if let Err(refusal) = checked {
+            return Ok(Err(refusal));
+        }
+        let balance = account(transaction.fee_payer())?.balance;
+        if balance < transaction.body.fee {
+            return Ok(Err(execute::cannot_pay(balance, transaction.body.fee)));
+        }
+        let hash = transaction_hash(bytes);
+        // The dearest check is last, and outside of every lock.
+        if kind == CheckTxType::New && !self.is_signed(&hash, &transaction, snapshot)? {
+            let log = "a signature does not fit its key, the bytes and this chain".to_owned();
+            return Ok(Err((chain_types::ResultCode::Signature, log)));
+        }
+        Ok(lock(&self.waiting).enter(hash, &transaction, balance))
+    }
+
+    fn is_signed(
+        &self,
+        hash: &[u8; 32],
+        transaction: &Transaction,
+        snapshot: &StateSnapshot,
+    ) -> Result<bool, StateError> {
+        if lock(&self.verified).contains(hash) {
+            return Ok(true);
+        }
+        let chain_id = snapshot.chain_id().ok_or(StateError::NoGenesis)?;
+        let holds = signatures::all_hold(&signatures::claims(transaction, chain_id));
+        if holds {
+            lock(&self.verified).insert(*hash);
+        }
+        Ok(holds)
+    }
+
+    fn prepare(&self, request: &RequestPrepareProposal) -> Result<Vec<Bytes>, Failure> {
+        let height = height(request.height)?;
+        let committed = self.committed();
+        let Some(params) = &committed.params else { return Err(StateError::NoGenesis.into()) };
+        let snapshot = &committed.snapshot;
+        let mut candidates = Vec::new();
+        let mut next: BTreeMap<AccountId, u64> = BTreeMap::new();
+        for bytes in &request.txs {
+            let Ok(transaction) = execute::read(bytes, params) else { continue };
+            if execute::check_offer(&transaction, bytes.len(), height, params).is_err()
+                || !self.is_signed(&transaction_hash(bytes), &transaction, snapshot)?
+            {
+                continue;
+            }
+            let signer = transaction.body.signer;
+            if let std::collections::btree_map::Entry::Vacant(place) = next.entry(signer) {
+                place.insert(snapshot.account(&signer)?.unwrap_or_default().nonce);
+            }
+            let class = proposal::class_of(&transaction.body.payload, &snapshot.0)?;
+            candidates.push(Candidate { bytes: bytes.clone(), transaction, class });
+        }
+        let bytes_max = u64::try_from(request.max_tx_bytes).unwrap_or(0);
+        Ok(proposal::order(candidates, &next, bytes_max))
+    }
+
+    fn is_acceptable(&self, request: &RequestProcessProposal) -> Result<bool, Failure> {
+        let committed = self.committed();
+        let Some(params) = &committed.params else { return Err(StateError::NoGenesis.into()) };
+        let chain_id = committed.snapshot.chain_id().ok_or(StateError::NoGenesis)?;
+        let mut transactions = Vec::with_capacity(request.txs.len());
+        for bytes in &request.txs {
+            let Ok(transaction) = execute::read(bytes, params) else { return Ok(false) };
+            transactions.push((transaction_hash(bytes), Some(transaction)));
+        }
+        Ok(self.verify(&transactions, chain_id).into_iter().all(|is_signed| is_signed))
+    }
+
+    /// Whether the signatures of each transaction hold; `false` where there is none.
+    fn verify(
+        &self,
+        transactions: &[([u8; 32], Option<Transaction>)],
+        chain_id: &str,
+    ) -> Vec<bool> {
+        let mut verdicts = vec![false; transactions.len()];
+        let mut unknown = Vec::new();
+        {
+            let verified = lock(&self.verified);
+            for (at, (hash, transaction)) in transactions.iter().enumerate() {
+                let Some(transaction) = transaction else { continue };
+                if verified.contains(hash) {
+                    verdicts[at] = true;
+                } else {
+                    unknown.push((at, signatures::claims(transaction, chain_id)));
+                }
+            }
+        }
+        let (places, claims): (Vec<usize>, Vec<_>) = unknown.into_iter().unzip();
+        let found = signatures::verdicts(&claims);
+        let mut verified = lock(&self.verified);
+        for (at, holds) in places.into_iter().zip(found) {
+            verdicts[at] = holds;
+            if holds {
+                verified.insert(transactions[at].0);
+            }
+        }
+        verdicts
+    }
+
+    fn execute(&self, request: &RequestFinalizeBlock) -> Result<ResponseFinalizeBlock, Failure> {
+        let (height, time_ms) = (height(request.height)?, unix_ms(request.time.as_ref())?);
+        let committed = self.committed();
+        let head = committed.snapshot.head().ok_or(StateError::NoGenesis)?;
+        if head.height.checked_add(1) != Some(height) {
+            let committed = head.height;
+            return Err(Failure::Said(format!(
+                "block {height} does not follow the state of height {committed}"
+            )));
+        }
+        let mut state = BlockState::new(committed.snapshot.0.clone(), height, time_ms)?;
+        let read: Vec<_> =
+            request.txs.iter().map(|bytes| execute::read(bytes, &state.params)).collect();
+        let hashed: Vec<_> = request
+            .txs
+            .iter()
+            .zip(&read)
+            .map(|(bytes, read)| (transaction_hash(bytes), read.as_ref().ok().cloned()))
+            .collect();
+        let verdicts = self.verify(&hashed, &state.chain_id);
+        let mut tx_results = Vec::with_capacity(read.len());
+        let mut results = Vec::with_capacity(read.len());
+        let mut events = Vec::new();
+        for (at, (read, is_signed)) in read.into_iter().zip(verdicts).enumerate() {
+            let done = state.execute(read, request.txs[at].len(), is_signed)?;
+            results.push((hashed[at].0, done.code()));
+            tx_results.push(to_result(&done));
+            events.extend(done.events);
+        }
+        state.check_books()?;
+        let changes = state.index_changes()?;
+        let prepared = self.store.prepare(Update {
+            height,
+            block_time_ms: time_ms,
+            writes: state.into_writes(),
+            index_added: changes.added,
+            index_removed: changes.removed,
+            chain_id: None,
+        })?;
+        let app_hash = Bytes::copy_from_slice(&prepared.head().app_hash);
+        *lock(&self.finalized) = Some(Finalized { prepared, events, results });
+        Ok(ResponseFinalizeBlock { tx_results, app_hash, ..ResponseFinalizeBlock::default() })
+    }
+
+    fn make_durable(&self) -> Result<(), Failure> {
+        let Some(finalized) = lock(&self.finalized).take() else {
+            return Err(Failure::Said("there is no finalized block".to_owned()));
+        };
+        let Finalized { prepared, events, results } = finalized;
+        self.store.commit(&prepared)?;
+        self.refresh()?;
+        lock(&self.waiting).clear();
+        {
+            let mut verified = lock(&self.verified);
+            results.iter().for_each(|(hash, _)| verified.remove(hash));
+        }
+        let mut subscribers = lock(&self.subscribers);
+        if !subscribers.are_none() {
+            subscribers.send(&Arc::new(deltas::delta(&prepared, events, results)?));
+        }
+        Ok(())
+    }
+}
+
+impl Committed {
+    fn of(store: &Store) -> Result<Self, StateError> {
+        let snapshot = StateSnapshot(store.snapshot()?);
+        let params = match snapshot.0.get(&StateKey::Params.to_bytes())? {
+            None => None,
+            Some(bytes) => Some(decode(StateKey::Params, &bytes)?),
+        };
+        Ok(Self { snapshot, params })
+    }
+}
+
+impl Application for App {
+    fn info(&self, _request: RequestInfo) -> Result<ResponseInfo, ApplicationError> {
+        let head = self.committed().snapshot.head();
+        Ok(ResponseInfo {
+            data: "sutantra".to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            app_version: APP_VERSION,
+            last_block_height: head
+                .map_or(0, |head| i64::try_from(head.height).unwrap_or(i64::MAX)),
+            last_block_app_hash: head
+                .map_or_else(Bytes::new, |head| Bytes::copy_from_slice(&head.app_hash)),
+        })
+    }
+
+    fn init_chain(&self, request: RequestInitChain) -> Result<ResponseInitChain, ApplicationError> {
+        let app_hash = self.genesis(&request).map_err(|error| error.of(Method::InitChain))?;
+        let app_hash = Bytes::copy_from_slice(&app_hash);
+        Ok(ResponseInitChain { consensus_params: None, validators: Vec::new(), app_hash })
+    }
+
+    fn check_tx(&self, request: RequestCheckTx) -> Result<ResponseCheckTx, ApplicationError> {
+        let kind = CheckTxType::try_from(request.r#type).unwrap_or(CheckTxType::New);
+        let checked = self
+            .check(&request.tx, kind)
+            .map_err(|error| Failure::State(error).of(Method::CheckTx))?;
+        Ok(match checked {
+            Ok(()) => ResponseCheckTx::default(),
+            Err((code, log)) => ResponseCheckTx {
+                code: code.code(),
+                log,
+                codespace: CODESPACE.to_owned(),
+                ..ResponseCheckTx::default()
+            },
+        })
+    }
+
+    fn prepare_proposal(
+        &self,
+        request: RequestPrepareProposal,
+    ) -> Result<ResponsePrepareProposal, ApplicationError> {
+        let txs = self.prepare(&request).map_err(|error| error.of(Method::PrepareProposal))?;
+        Ok(ResponsePrepareProposal { txs })
+    }
+
+    fn process_proposal(
+        &self,
+        request: RequestProcessProposal,
+    ) -> Result<ResponseProcessProposal, ApplicationError> {
+        let is_acceptable =
+            self.is_acceptable(&request).map_err(|error| error.of(Method::ProcessProposal))?;
+        let status = if is_acceptable { ProposalStatus::Accept } else { ProposalStatus::Reject };
+        Ok(ResponseProcessProposal { status: status.into() })
+    }
+
+    fn finalize_block(
+        &self,
+        request: RequestFinalizeBlock,
+    ) -> Result<ResponseFinalizeBlock, ApplicationError> {
+        self.execute(&request).map_err(|error| error.of(Method::FinalizeBlock))
+    }
+
+    fn commit(&self) -> Result<ResponseCommit, ApplicationError> {
+        self.make_durable().map_err(|error| error.of(Method::Commit))?;
+        Ok(ResponseCommit { retain_height: 0 })
+    }
+
+    fn query(&self, request: RequestQuery) -> Result<ResponseQuery, ApplicationError> {
+        query::answer(&self.committed().snapshot, &request)
+            .map_err(|error| Failure::State(error).of(Method::Query))
+    }
+}
+
+/// Why a method has no response: the chain halts.
+#[derive(Debug)]
+enum Failure {
+    State(StateError),
+    Said(String),
+}
+
+impl Failure {
+    fn of(self, method: Method) -> ApplicationError {
+        match self {
+            Self::State(error) => ApplicationError::new(method, error.to_string()),
+            Self::Said(sentence) => ApplicationError::new(method, sentence),
+        }
+    }
+}
+
+impl From<StateError> for Failure {
+    fn from(error: StateError) -> Self {
+        Self::State(error)
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        Self::State(error.into())
+    }
+}
+
+/// None of these locks guards something that a panic could leave half done.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn to_result(done: &Executed) -> ExecTxResult {
+    let log = done.refused.as_ref().map_or_else(String::new, |(_, log)| log.clone());
+    let codespace = if done.refused.is_some() { CODESPACE.to_owned() } else { String::new() };
+    ExecTxResult {
+        code: done.code(),
+        data: Bytes::copy_from_slice(&done.data),
+        log,
+        events: done.events.iter().map(events::to_abci).collect(),
+        codespace,
+        ..ExecTxResult::default()
+    }
+}
+
+fn holds_exactly(snapshot: &StateSnapshot, writes: &Writes) -> Result<bool, StateError> {
+    let mut expected = writes.iter();
+    for entry in snapshot.iterate(b"") {
+        let (key, value) = entry?;
+        if expected.next() != Some((&key, &Some(value))) {
+            return Ok(false);
+        }
+    }
+    Ok(expected.next().is_none())
+}
+
+fn height(height: i64) -> Result<u64, Failure> {
+    u64::try_from(height).map_err(|_| Failure::Said(format!("the height {height} is negative")))
+}
+
+fn unix_ms(time: Option<&Timestamp>) -> Result<u64, Failure> {
+    let ms = time.and_then(|time| {
+        let ms = u64::try_from(time.nanos).ok()? / 1_000_000;
+        u64::try_from(time.seconds).ok()?.checked_mul(1000)?.checked_add(ms)
+    });
+    ms.ok_or_else(|| Failure::Said("the block has no time, or one before 1970".to_owned()))
+}
