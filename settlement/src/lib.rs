@@ -4,8 +4,13 @@
 //! ([`decide::Decider`], pure, so that a simulation can run it), one writes the log of vouchers,
 //! one hands transactions to the chain. The relay learns slots, gates and opaque bytes only.
 
+pub mod access;
+pub mod book;
 pub mod chain;
+pub mod decide;
 pub mod event;
+pub mod exposure;
+pub mod lane;
 pub mod ports;
 
 pub use ports::{

@@ -1,0 +1,345 @@
+//! One session's verdict: facts gathered, the lane machine asked, its answer carried out.
+
+use chain_types::{
+    Balance, ChannelId, Frame, GateReason, LaneKey, LaneState, PayAck, PayReq,
+    lane::{cost, duration_ms},
+};
+use sfu::ports::SessionKey;
+
+use super::{ACK_NS, Cause, Decider, GateOrder, Output, REQUEST_NS, Time, session::Session};
+use crate::{
+    access::Rights,
+    chain::ChannelStanding,
+    event::SutantraEvent,
+    exposure::{Exposure, exposure},
+    lane::{Facts, GateWish, Pause, Standing},
+};
+
+/// A later deadline is not worth a command unless it is later by this much, ns; an earlier one is
+/// always sent.
+const DEADLINE_STEP_NS: u64 = 100_000_000;
+
+impl Decider {
+    /// Looks at a session again, and does what follows.
+    pub(super) fn evaluate(
+        &mut self,
+        now: Time,
+        key: SessionKey,
+        cause: Cause,
+        out: &mut Vec<Output>,
+    ) {
+        let Some((facts, rights)) = self.facts(now, key) else { return };
+        let pause_max_ns = self.pause_max_ns();
+        let Some(session) = self.sessions.get_mut(&key) else { return };
+        let old = session.machine;
+        session.machine = old.next(&facts, pause_max_ns);
+        session.served_grew = false;
+        session.disputed_grew = false;
+        let new = session.machine;
+        if let Standing::Closed(end) = new.standing {
+            self.count_flip(key, cause);
+            self.end(now, key, end, out);
+            return;
+        }
+        let gate = self.gate_order(now, key, &facts, rights);
+        self.order_gate(key, gate, cause, out);
+        if old.standing != new.standing {
+            self.tell_standing(now, key, old.standing, new.standing, out);
+        }
+        self.repeat(now, key, out);
+        self.schedule(now, key, rights, gate);
+    }
+
+    fn facts(&self, now: Time, key: SessionKey) -> Option<(Facts, Option<Rights>)> {
+        let access = self.access.as_ref()?;
+        let session = self.sessions.get(&key)?;
+        let pass = &session.pass;
+        let rights = if session.is_revoked {
+            Err(GateReason::Revoked)
+        } else {
+            access.rights(&pass.stream, &pass.viewer, self.claim(pass), now.unix_ms)
+        };
+        let charged = pass.lane.filter(|_| rights.is_ok_and(|rights| rights.is_charged));
+        let mut facts = Facts {
+            now_ns: now.mono_ns,
+            is_connected: session.is_connected,
+            rights: rights.map(|_| ()),
+            owed: Balance::ZERO,
+            paid: Balance::ZERO,
+            is_unbound: false,
+            arrears: Balance::ZERO,
+            grace: Balance::ZERO,
+            hold: None,
+            is_channel_gone: false,
+            invalid_vouchers: session.invalid_vouchers,
+            disputed_ms: session.disputes.sum_ms(now.mono_ns),
+            disputed_grew: session.disputed_grew,
+            served_grew: session.served_grew,
+        };
+        if let Some((lane_key, _)) = charged
+            && let Some(lane) = self.book.get(&lane_key)
+        {
+            let rate = lane.rate.unwrap_or(0);
+            facts.owed = lane.owed();
+            facts.paid = lane.paid();
+            facts.is_unbound = !session.is_bound && rate > 0;
+            facts.arrears = self.book.arrears(&lane_key.channel);
+            facts.grace = cost(rate, u64::from(self.config.grace_ms));
+            let standing = access.blockchain_state.standing(&lane_key.channel, &lane_key.payee);
+            facts.is_channel_gone =
+                matches!(standing, ChannelStanding::Closed | ChannelStanding::Unknown);
+            facts.hold = self.hold(&lane_key.channel, standing);
+        }
+        Some((facts, rights.ok()))
+    }
+
+    /// What besides payment stands against serving a channel.
+    pub(super) fn hold(&self, channel: &ChannelId, standing: ChannelStanding) -> Option<Pause> {
+        let state = &self.access.as_ref()?.blockchain_state;
+        let available = match standing {
+            ChannelStanding::Open { available, .. } => available,
+            ChannelStanding::Expiring { .. }
+            | ChannelStanding::Closing { .. }
+            | ChannelStanding::Closed
+            | ChannelStanding::Unknown => return Some(Pause::Channel),
+        };
+        // What was served has to be there when it is redeemed.
+        let open = self
+            .book
+            .of_channel(channel)
+            .map(|(key, lane)| lane.owed().saturating_sub(state.paid(key)))
+            .fold(Balance::ZERO, |sum, part| sum.checked_add(part).unwrap_or(Balance::MAX));
+        if open > available {
+            return Some(Pause::Channel);
+        }
+        match exposure(state, &self.book, channel, self.config.exposure_seconds) {
+            Exposure::Beyond => Some(Pause::Exposure),
+            Exposure::Small | Exposure::Redeem => None,
+        }
+    }
+
+    /// When the channel would be behind by more than the grace if media flows on, ns; `None`: never.
+    fn money_deadline_ns(&self, now: Time, lane_key: &LaneKey) -> Option<u64> {
+        let lane = self.book.get(lane_key)?;
+        let rate = lane.rate.filter(|rate| *rate > 0)?;
+        let grace = cost(rate, u64::from(self.config.grace_ms));
+        let mut others = Balance::ZERO;
+        let mut live_lanes = 1;
+        for (key, other) in self.book.of_channel(&lane_key.channel) {
+            if key != lane_key {
+                others = others.checked_add(other.arrears()).unwrap_or(Balance::MAX);
+                live_lanes += u128::from(!other.sessions.is_empty());
+            }
+        }
+        // The grace is the channel's: its lanes share what the others have left of it.
+        let spare = grace.saturating_sub(others).units() / live_lanes;
+        let budget = (lane.paid().units() + spare).saturating_sub(lane.owed().units());
+        let budget = Balance::new(budget).unwrap_or(Balance::MAX);
+        let flowing = || {
+            let sessions = lane.sessions.iter().filter_map(|key| self.sessions.get(key));
+            sessions.filter(|session| session.is_connected)
+        };
+        let undecided_ms: u64 = flowing().map(Session::undecided_ms).sum();
+        let headroom_ms = duration_ms(rate, budget).saturating_sub(undecided_ms);
+        let each_ms = headroom_ms / flowing().count().max(1) as u64;
+        Some(now.mono_ns.saturating_add(each_ms.saturating_mul(1_000_000)))
+    }
+
+    fn gate_order(
+        &self,
+        now: Time,
+        key: SessionKey,
+        facts: &Facts,
+        rights: Option<Rights>,
+    ) -> GateOrder {
+        let (Some(session), Some(rights)) = (self.sessions.get(&key), rights) else {
+            return GateOrder::CLOSED;
+        };
+        let (layer_cap, trial_ns) = match session.machine.gate(facts) {
+            GateWish::Closed => return GateOrder::CLOSED,
+            GateWish::Open => (rights.layer_cap, None),
+            GateWish::Lowest => (0, None),
+            GateWish::Until { at_ns } => (rights.layer_cap, Some(at_ns)),
+        };
+        let access_ns = rights.valid_until_ms.map(|until_ms| now.mono_of(until_ms));
+        let money_ns = session
+            .pass
+            .lane
+            .filter(|_| rights.is_charged)
+            .and_then(|(lane, _)| self.money_deadline_ns(now, &lane));
+        let valid_until_ns = [access_ns, money_ns, trial_ns].into_iter().flatten().min();
+        if valid_until_ns.is_some_and(|at| at <= now.mono_ns) {
+            return GateOrder::CLOSED;
+        }
+        GateOrder { open: true, layer_cap, valid_until_ns }
+    }
+
+    fn order_gate(
+        &mut self,
+        key: SessionKey,
+        gate: GateOrder,
+        cause: Cause,
+        out: &mut Vec<Output>,
+    ) {
+        let Some(session) = self.sessions.get_mut(&key) else { return };
+        let old = session.gate;
+        let is_same = gate.open == old.open
+            && gate.layer_cap == old.layer_cap
+            && match (old.valid_until_ns, gate.valid_until_ns) {
+                (None, None) => true,
+                (Some(old), Some(new)) => new >= old && new.saturating_sub(old) < DEADLINE_STEP_NS,
+                (None, Some(_)) | (Some(_), None) => false,
+            };
+        if is_same {
+            return;
+        }
+        session.gate = gate;
+        let slot = session.slot;
+        out.push(Output::Gate { slot, gate });
+        if gate.open != old.open {
+            self.count_flip(key, cause);
+        }
+    }
+
+    fn count_flip(&mut self, key: SessionKey, cause: Cause) {
+        if !self.sessions.contains_key(&key) {
+            return;
+        }
+        match cause {
+            Cause::Chain => self.counters.gate_flips_chain += 1,
+            Cause::Voucher => self.counters.gate_flips_voucher += 1,
+            Cause::Time => self.counters.gate_flips_time += 1,
+        }
+    }
+
+    /// Frames and events of a change.
+    fn tell_standing(
+        &mut self,
+        now: Time,
+        key: SessionKey,
+        old: Standing,
+        new: Standing,
+        out: &mut Vec<Output>,
+    ) {
+        let notice = |open, reason, out: &mut Vec<Output>| {
+            let frame = Frame::GateNotice { open, reason }.encode();
+            out.push(Output::Send { session: key, frame });
+        };
+        let flowed = matches!(old, Standing::Active | Standing::Late);
+        match new {
+            Standing::Active | Standing::Late => {
+                if !flowed {
+                    notice(true, GateReason::Open, out);
+                }
+                if new == Standing::Late {
+                    self.payment_due(key, out);
+                    self.request(now, key, out);
+                }
+            }
+            Standing::Paused { why, .. } => {
+                notice(false, why.reason(), out);
+                let lane = self.sessions.get(&key).and_then(|session| session.pass.lane);
+                if let Some((lane, _)) = lane {
+                    self.write(lane, out);
+                }
+                self.request(now, key, out);
+            }
+            Standing::Disputed(_) if flowed => notice(false, GateReason::Disputed, out),
+            Standing::Disputed(_) | Standing::Pending | Standing::Closed(_) => {}
+        }
+        self.acknowledge(now, key, None, out);
+    }
+
+    fn payment_due(&self, key: SessionKey, out: &mut Vec<Output>) {
+        let Some(session) = self.sessions.get(&key) else { return };
+        let Some((lane, _)) = session.pass.lane else { return };
+        let (paid, owed) = self.paid_and_owed(&lane);
+        out.push(Output::Event(SutantraEvent::PaymentDue {
+            stream_id: session.pass.stream,
+            viewer: session.pass.viewer,
+            amount: owed.saturating_sub(paid),
+        }));
+    }
+
+    /// PayReq: what is due, and how long media still flows.
+    pub(super) fn request(&mut self, now: Time, key: SessionKey, out: &mut Vec<Output>) {
+        let Some(session) = self.sessions.get_mut(&key) else { return };
+        session.request_at_ns = now.mono_ns.saturating_add(REQUEST_NS);
+        let Some((lane, _)) = session.pass.lane else { return };
+        let gate = session.gate;
+        let (paid, due) = self.paid_and_owed(&lane);
+        let left_ns = match gate.valid_until_ns {
+            Some(until) if gate.open => until.saturating_sub(now.mono_ns),
+            Some(_) | None => 0,
+        };
+        let deadline_ms = u32::try_from(left_ns / 1_000_000).unwrap_or(u32::MAX);
+        let frame = Frame::PayReq(PayReq { lane: lane.lane, due, paid, deadline_ms }).encode();
+        out.push(Output::Send { session: key, frame });
+    }
+
+    /// PayAck of the session's lane, or of another one that it paid on.
+    pub(super) fn acknowledge(
+        &mut self,
+        now: Time,
+        key: SessionKey,
+        other: Option<LaneKey>,
+        out: &mut Vec<Output>,
+    ) {
+        let Some(session) = self.sessions.get_mut(&key) else { return };
+        if other.is_none() {
+            session.ack_at_ns = now.mono_ns.saturating_add(ACK_NS);
+        }
+        let Some(lane_key) = other.or(session.pass.lane.map(|(lane, _)| lane)) else { return };
+        let Some(lane) = self.book.get(&lane_key) else { return };
+        let ack = PayAck {
+            lane: lane_key.lane,
+            cumulative: lane.handed,
+            sent_bytes: lane.sent_bytes,
+            served_ms: lane.served_ms,
+            state: session.machine.state(),
+        };
+        out.push(Output::Send { session: key, frame: Frame::PayAck(ack).encode() });
+    }
+
+    /// What is said again and again: acknowledgements, requests, receipts.
+    fn repeat(&mut self, now: Time, key: SessionKey, out: &mut Vec<Output>) {
+        let Some(session) = self.sessions.get(&key).filter(|session| session.is_connected) else {
+            return;
+        };
+        let is_late = session.machine.state() == LaneState::Late;
+        let (ack_at, request_at, receipt_at) =
+            (session.ack_at_ns, session.request_at_ns, session.receipt_at_ns);
+        if now.mono_ns >= ack_at {
+            self.acknowledge(now, key, None, out);
+        }
+        if is_late && now.mono_ns >= request_at {
+            self.request(now, key, out);
+        }
+        if now.mono_ns >= receipt_at {
+            self.receipt(now, key, out);
+        }
+    }
+
+    fn schedule(&mut self, now: Time, key: SessionKey, rights: Option<Rights>, gate: GateOrder) {
+        let pause_max_ns = self.pause_max_ns();
+        let Some(session) = self.sessions.get_mut(&key) else { return };
+        if let Some(old) = session.wake_ns.take() {
+            self.wakes.remove(&(old, key));
+        }
+        let paying = session.is_connected && session.pass.lane.is_some();
+        let is_late = session.machine.state() == LaneState::Late;
+        let times = [
+            session.machine.wakes_at(pause_max_ns),
+            rights.and_then(|rights| rights.valid_until_ms).map(|until| now.mono_of(until)),
+            paying.then_some(session.ack_at_ns),
+            paying.then_some(session.receipt_at_ns),
+            (paying && is_late).then_some(session.request_at_ns),
+            gate.valid_until_ns.filter(|_| gate.open),
+        ];
+        let Some(wake) = times.into_iter().flatten().min() else { return };
+        // Never in the same turn again.
+        let wake = wake.max(now.mono_ns.saturating_add(1_000_000));
+        session.wake_ns = Some(wake);
+        self.wakes.insert((wake, key));
+    }
+}
