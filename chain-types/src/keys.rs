@@ -95,6 +95,9 @@ impl StateKey {
         }
         let rest = after(Self::LANES)?;
         let lane = u32::from_be_bytes(rest.get(99..)?.try_into().ok()?);
+        if rest[98] != b'/' {
+            return None;
+        }
         Some(Self::Lane(LaneKey {
             channel: ChannelId(part(rest, 0)?),
             payee: AccountId(part(rest, 1)?),
@@ -109,7 +112,6 @@ fn part(rest: &[u8], at: usize) -> Option<[u8; 32]> {
     if at > 0 && rest.get(33 * at - 1) != Some(&b'/') {
         return None;
     }
-    // Behind the last of three parts of a lane's key stands a slash too.
     rest.get(33 * at..33 * at + 32)?.try_into().ok()
 }
 
@@ -139,6 +141,10 @@ mod tests {
         check(StateKey::Supply, 11);
         check(StateKey::FeePool, 9);
         assert_eq!(StateKey::parse(b""), None);
+        let mut lane =
+            StateKey::Lane(LaneKey { channel, payee: account, stream, lane: 7 }).to_bytes();
+        lane[103] = 0; // The last slash: found by fuzzing.
+        assert_eq!(StateKey::parse(&lane), None);
         assert_eq!(StateKey::parse(&[b"access/", &[0; 65][..]].concat()), None);
     }
 }

@@ -264,8 +264,8 @@ impl Channel {
     /// What is neither paid out nor reserved.
     pub fn free(&self, height: u64) -> Balance {
         let live = self.reserves.iter().filter(|kept| kept.until_height > height);
-        let reserved: Balance = live.map(|kept| kept.amount).sum();
-        self.deposits.saturating_sub(self.redeemed).saturating_sub(reserved)
+        let left = self.deposits.saturating_sub(self.redeemed);
+        live.fold(left, |free, kept| free.saturating_sub(kept.amount))
     }
 
     /// What a payee can be sure of now: its own reserve and what is free.

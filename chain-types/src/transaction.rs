@@ -58,7 +58,8 @@ pub enum Payload {
         title: Option<String>,
         /// New policy, in force at once.
         policy: Option<Policy>,
-        /// New origin; `Some(None)` takes it away.
+        /// New origin; `Some(None)`, in JSON `null`, takes it away.
+        #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
         origin_relay: Option<Option<AccountId>>,
         /// New list.
         codecs: Option<Vec<String>>,
@@ -418,6 +419,13 @@ impl Transaction {
     }
 }
 
+/// A field that is there, `null` included.
+fn present<'de, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Option<AccountId>>, D::Error> {
+    <Option<AccountId> as Deserialize>::deserialize(deserializer).map(Some)
+}
+
 mod hash_hex {
     use serde::{Deserializer, Serializer};
 
@@ -538,6 +546,31 @@ mod tests {
         check([&bytes[..], &[0]].concat(), rest(65));
         check(bytes[..bytes.len() - 1].to_vec(), rest(63));
         check(Vec::new(), TransactionError::Body);
+    }
+
+    #[test]
+    fn a_map_out_of_order_is_no_second_encoding() {
+        let key = SigningKey::from_bytes(&[7; 32]);
+        let ext = BTreeMap::from([("a".to_owned(), vec![1]), ("b".to_owned(), vec![2])]);
+        let (stream, title, policy) = (StreamId([3; 32]), None, None);
+        let payload = Payload::UpdateStream {
+            stream,
+            title,
+            policy,
+            origin_relay: None,
+            codecs: None,
+            ext: Some(ext),
+        };
+        let body = TransactionBody { payload, ..transfer(&key, None) };
+        let mut bytes = body.sign(&key, "a").encode();
+        assert!(Transaction::decode(&bytes).is_ok());
+        // Found by fuzzing: the signature covers what is encoded again, so it would still fit.
+        let names: Vec<usize> = (1..bytes.len())
+            .filter(|at| bytes[at - 1..*at + 1] == [0, b'a'] || bytes[at - 1..*at + 1] == [0, b'b'])
+            .collect();
+        let [a, b] = names[..] else { panic!("two names of one letter: {names:?}") };
+        bytes.swap(a, b);
+        assert_eq!(Transaction::decode(&bytes), Err(TransactionError::Body));
     }
 
     proptest! {

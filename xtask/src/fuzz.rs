@@ -1,30 +1,50 @@
-//! Fuzz targets of sfu/fuzz: the corpus is replayed, then the search goes on for a time.
+//! Fuzz targets: the corpus is replayed, then the search goes on for a time.
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 
 use crate::process::run;
 use crate::tally::Tally;
 use crate::workspace::Workspace;
 
-const CRATE: &str = "sfu/fuzz";
+/// Each a workspace of its own, built with coverage instrumentation.
+pub const CRATES: [&str; 2] = ["chain-types/fuzz", "sfu/fuzz"];
 /// How long a test searches in each target.
 const TEST_SEARCH: Duration = Duration::from_secs(20);
 /// Building the instrumented crates, beyond the search itself.
 const BUILD_LIMIT: Duration = Duration::from_secs(15 * 60);
 
-/// The targets, by the files that hold them.
+/// The targets, by the files that hold them; their names are unique.
 pub fn targets(workspace: &Workspace) -> Result<Vec<String>> {
-    let entries = std::fs::read_dir(workspace.root.join(CRATE).join("fuzz_targets"));
+    let mut all = Vec::new();
+    for directory in CRATES {
+        let targets = targets_of(workspace, directory)?;
+        ensure!(!targets.is_empty(), "{directory} has no target");
+        all.extend(targets);
+    }
+    Ok(all)
+}
+
+fn targets_of(workspace: &Workspace, directory: &str) -> Result<Vec<String>> {
+    let entries = std::fs::read_dir(workspace.root.join(directory).join("fuzz_targets"));
     let mut targets: Vec<String> = entries
-        .with_context(|| format!("{CRATE}/fuzz_targets"))?
+        .with_context(|| format!("{directory}/fuzz_targets"))?
         .flatten()
         .filter_map(|entry| Some(entry.file_name().to_str()?.strip_suffix(".rs")?.to_owned()))
         .collect();
     targets.sort();
-    ensure!(!targets.is_empty(), "{CRATE} has no target");
     Ok(targets)
+}
+
+/// Where a target lives.
+fn home_of(workspace: &Workspace, target: &str) -> Result<&'static str> {
+    for directory in CRATES {
+        if targets_of(workspace, directory)?.iter().any(|known| known == target) {
+            return Ok(directory);
+        }
+    }
+    bail!("no fuzz target {target}")
 }
 
 /// Every target for a short while; each counts as one test.
@@ -44,7 +64,7 @@ pub fn search(workspace: &Workspace, target: &str, time: Duration) -> Result<()>
     let mut command = workspace.cargo();
     // In this directory, else its .cargo/config.toml with the instrumentation does not apply.
     command
-        .current_dir(workspace.root.join(CRATE))
+        .current_dir(workspace.root.join(home_of(workspace, target)?))
         .args(["run", "--release", "--locked", "--bin", target, "--", "-create_missing_dirs=1"])
         .arg(format!("-max_total_time={}", time.as_secs()))
         .args(["-timeout=5", "-rss_limit_mb=1024", "-verbosity=0", "-print_final_stats=1"])

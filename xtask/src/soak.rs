@@ -19,7 +19,7 @@ const LOAD_LIMIT: Duration = Duration::from_secs(3 * 3600);
 
 /// One long thing.
 enum Item {
-    /// A target of sfu/fuzz.
+    /// A fuzz target.
     Fuzz(String),
     /// A scenario in real browsers.
     Browser(&'static str),

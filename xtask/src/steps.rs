@@ -93,7 +93,7 @@ fn tools(workspace: &Workspace, _: &mut Tally) -> Result<()> {
 
 fn fmt(workspace: &Workspace, tally: &mut Tally) -> Result<()> {
     // The fuzz targets are a workspace of their own.
-    for manifest in ["Cargo.toml", "sfu/fuzz/Cargo.toml"] {
+    for manifest in ["Cargo.toml", "chain-types/fuzz/Cargo.toml", "sfu/fuzz/Cargo.toml"] {
         let scope = ["fmt", "--all", "--check", "--manifest-path", manifest];
         run(workspace.cargo().args(scope), LIMIT, tally)?;
     }
