@@ -62,7 +62,7 @@ class Card {
     this.stream = stream;
     say(this.title, stream.title);
     say(this.watching, stream.viewers === 0 ? "no viewers" : counted(stream.viewers, "viewer"));
-    const chips = [...stream.codecs, price(stream.price_per_second)];
+    const chips = [...stream.codecs, price(stream)];
     if (this.chips.dataset["shown"] === chips.join()) return;
     this.chips.dataset["shown"] = chips.join();
     this.chips.replaceChildren(

@@ -3,9 +3,12 @@
 import { adoptTokenFromAddress, keepToken, liveStream, status } from "./lib/api.js";
 import { copyFrom, element, make, say, showRelay } from "./lib/dom.js";
 import { bitrate, counted, milliseconds, percent, price, size, whole } from "./lib/format.js";
+import { runPaidSum, showPayButton, showPayPanel } from "./lib/pay-panel.js";
+import { gateWords, payView } from "./lib/pay-view.js";
 import { hasFreshPoster, keepPoster } from "./lib/poster.js";
 import { readStats } from "./lib/stats.js";
 import { Viewer } from "./lib/viewer.js";
+import { Watching } from "./lib/watching.js";
 
 /** @typedef {import("./lib/viewer.js").ViewerState} ViewerState */
 
@@ -26,6 +29,8 @@ const showStats = element("show-stats", HTMLButtonElement);
 
 adoptTokenFromAddress(id, "subscribe");
 const viewer = new Viewer(id);
+const watching = new Watching(viewer);
+let detailNow = "";
 let idleTimer = 0;
 let udpPort = 0;
 
@@ -42,6 +47,8 @@ function wordsFor(state, detail) {
     case "playing":
       return { what: "Playing", advice: "", busy: false };
     case "silent":
+      if (watching.payer?.held) return { what: "You paused paying", advice: "Press Resume to go on.", busy: false };
+      if (watching.gate !== "open") return { ...gateWords(watching.gate), busy: false };
       return {
         what: "Paused by the relay",
         advice: "The stream is live, but nothing is sent to you: your access is closed, or the publisher pauses. The picture comes back by itself.",
@@ -72,8 +79,10 @@ function wordsFor(state, detail) {
         busy: true,
       };
     case "payment":
-      return { what: "This stream has to be paid for", advice: detail, busy: false };
+      if (watching.restricted) return wordsOfMoney(detail);
+      return { what: "Payment required", advice: detail, busy: false };
     case "token":
+      if (watching.restricted) return watching.facts.allowed ? { what: "No access", advice: detail, busy: false } : wordsOfMoney(detail);
       return {
         what: "This stream needs a token",
         advice: `${detail} Paste one, or open the link that its publisher sent you.`.trim(),
@@ -96,6 +105,12 @@ function wordsFor(state, detail) {
   }
 }
 
+/** @param {string} detail */
+function wordsOfMoney(detail) {
+  const { what, advice } = payView(watching.facts);
+  return { what, advice: advice || detail, busy: watching.facts.busy !== null };
+}
+
 /** @param {ViewerState} state @param {string} [detail] */
 function show(state, detail = "") {
   const { what, advice, busy } = wordsFor(state, detail);
@@ -104,8 +119,10 @@ function show(state, detail = "") {
   say(element("state", HTMLElement), what);
   say(element("advice", HTMLElement), advice);
   element("spinner", HTMLElement).hidden = !busy;
-  element("token-form", HTMLFormElement).hidden = state !== "token";
-  element("retry", HTMLButtonElement).hidden = !["unreachable", "refused", "no-path", "reconnecting", "payment"].includes(state);
+  element("token-form", HTMLFormElement).hidden = state !== "token" || watching.restricted;
+  const again = ["unreachable", "refused", "no-path", "reconnecting"].includes(state) || (state === "payment" && !watching.restricted);
+  element("retry", HTMLButtonElement).hidden = !again;
+  showPayButton(watching);
   const badge = element("badge", HTMLElement);
   badge.hidden = state !== "playing";
   badge.classList.add("live");
@@ -165,6 +182,11 @@ function drawCurve(bitsPerSecond) {
 /** @param {string} name @param {string} text */
 const stat = (name, text) => say(element(`stat-${name}`, HTMLElement), text);
 
+watching.on("change", () => {
+  if (["payment", "token", "silent"].includes(viewer.state)) show(viewer.state, detailNow);
+  showPayPanel(watching);
+});
+
 viewer.on("stats", ({ stats, rates }) => {
   if (!rates) return;
   drawCurve(rates.bitrate);
@@ -188,7 +210,10 @@ viewer.on("stream", (stream) => {
 });
 
 viewer.on("state", ({ state, detail }) => {
+  detailNow = detail;
   show(state, detail);
+  // It was not live when the page was opened, so nobody could say what it costs.
+  if ((state === "payment" || state === "token") && !watching.record) void watching.discover().catch(() => {});
   if (state === "playing" || state === "ended") void showDetails();
 });
 
@@ -200,7 +225,7 @@ async function showDetails() {
   say(element("viewers", HTMLElement), counted(stream.viewers, "viewer"));
   const chips = element("chips", HTMLElement);
   chips.className = "chips";
-  const texts = [...stream.codecs, price(stream.price_per_second)];
+  const texts = [...stream.codecs, price(stream)];
   chips.replaceChildren(...texts.map((text, at) => make("span", at === texts.length - 1 ? "chip price" : "chip", text)));
 }
 
@@ -210,12 +235,14 @@ function wakeControls() {
   idleTimer = setTimeout(() => player.classList.toggle("idle", viewer.state === "playing"), IDLE_MS);
 }
 
-function begin() {
+async function begin() {
   if (!id) {
     show("refused", "This address names no stream. Choose one on the first page.");
     return;
   }
   show(viewer.state);
+  // Whoever has agreed to pay before goes on at once; everybody else is asked by the relay's 402.
+  await watching.discover().catch(() => {});
   void viewer.run();
 }
 
@@ -252,7 +279,11 @@ addEventListener("pageshow", ({ persisted }) => persisted && viewer.retry());
 addEventListener("pagehide", () => {
   if (!hasFreshPoster(id)) keepPoster(id, video);
 });
-setInterval(() => !document.hidden && void showDetails(), DETAILS_MS);
+setInterval(() => {
+  if (document.hidden) return;
+  void showDetails();
+  if (watching.restricted) void watching.refresh().catch(() => {});
+}, DETAILS_MS);
 
 window.sutantra = {
   get pc() {
@@ -265,10 +296,31 @@ window.sutantra = {
     return viewer.sessions;
   },
   stats: async () => (viewer.client ? readStats(viewer.client.pc) : null),
+  get payment() {
+    return watching.diagnostics;
+  },
+  wallet: {
+    get account() {
+      return watching.facts.account;
+    },
+    get pool() {
+      return watching.facts.sight?.channel ?? null;
+    },
+    balance: async () => ((await watching.wallet?.balance()) ?? 0n).toString(),
+    paid: () => (watching.facts.sight?.paid ?? 0n).toString(),
+    watch: () => watching.watch(),
+    buyTicket: () => watching.buyTicket(),
+    pausePaying: () => watching.pause(),
+    resumePaying: () => watching.resume(),
+    topUp: (amount) => watching.topUp(amount === undefined ? undefined : BigInt(amount)),
+    acceptPrice: () => watching.agree(),
+    closePool: () => watching.close(),
+  },
 };
 
 status().then((relay) => (udpPort = relay.udp_port)).catch(() => {});
 void showRelay(element("relay", HTMLElement));
 void showDetails();
+runPaidSum(watching);
 wakeControls();
-begin();
+void begin();

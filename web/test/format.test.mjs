@@ -28,9 +28,15 @@ test("numbers are short", () => {
 });
 
 test("zero in any spelling is free", () => {
-  for (const zero of ["0", "0.0", "00", "0.000"]) assert.equal(format.price(zero), "free", zero);
-  assert.equal(format.price("0.0004"), "0.0004 per second");
-  assert.equal(format.price("10"), "10 per second");
+  /** @param {string} price_per_second @param {import("../pages/lib/wallet/chain.js").Policy | null} policy @param {string} text */
+  const check = (price_per_second, policy, text) => assert.equal(format.price({ price_per_second, policy }), text);
+  for (const zero of ["0", "00", "", "0.0"]) check(zero, null, "free");
+  check("0", "free", "free");
+  check("1000000", "paid", "0.001 SUT/s");
+  check("0", "ticketed", "by ticket");
+  check("0", "allow_list", "by invitation");
+  assert.equal(format.shortId("03".repeat(32)), "03030303…030303");
+  assert.equal(format.shortId("demo"), "demo");
 });
 
 test("an invented name is a valid stream name", () => {

@@ -8,7 +8,10 @@ import { RequestError, request } from "./http.js";
  * @property {string} title
  * @property {string[]} codecs
  * @property {number} viewers
- * @property {string} price_per_second decimal, `"0"` when it is free
+ * @property {string} price_per_second units of 10⁻⁹ SUT in decimal, `"0"` when it is free
+ * @property {string | null} stream_id on the chain, hex; null: no chain knows it
+ * @property {import("./wallet/chain.js").Policy | null} policy who may watch, as the chain says
+ * @property {string | null} creator account, hex
  * @property {string} whep path of the WHEP endpoint
  * @property {boolean} publisherPresent false while the relay waits for a publisher to come back
  */
@@ -54,14 +57,17 @@ function asStream(entry) {
     codecs: Array.isArray(entry?.codecs) ? entry.codecs.map(String) : [],
     viewers: Number(entry?.viewers) || 0,
     price_per_second: String(entry?.price_per_second ?? "0"),
+    stream_id: typeof entry?.stream_id === "string" ? entry.stream_id : null,
+    policy: ["free", "paid", "ticketed", "allow_list"].includes(entry?.policy) ? entry.policy : null,
+    creator: typeof entry?.creator === "string" ? entry.creator : null,
     whep: String(entry?.whep ?? `/whep/${encodeURIComponent(id)}`),
     publisherPresent: entry?.publisher_present !== false,
   };
 }
 
-/** @param {LiveStream} stream */
+/** Whether anybody may watch at no cost. @param {LiveStream} stream */
 export function isFree(stream) {
-  return /^0*(\.0*)?$/.test(stream.price_per_second);
+  return /^0*(\.0*)?$/.test(stream.price_per_second) && (stream.policy === null || stream.policy === "free");
 }
 
 /** @param {string} stream @param {Role} role */

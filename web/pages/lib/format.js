@@ -1,5 +1,7 @@
 // Numbers as a person reads them. An unknown value is an en dash, never a zero.
 
+import { sut } from "./wallet/balance.js";
+
 export const UNKNOWN = "–";
 
 /** @param {number | null | undefined} bitsPerSecond */
@@ -51,9 +53,19 @@ export function clock(seconds) {
   return `${hours > 0 ? `${hours}:` : ""}${two((seconds / 60) % 60)}:${two(seconds % 60)}`;
 }
 
-/** @param {string} pricePerSecond decimal */
-export function price(pricePerSecond) {
-  return /^0*(\.0*)?$/.test(pricePerSecond) ? "free" : `${pricePerSecond} per second`;
+/**
+ * What watching costs, in two words.
+ * @param {{ price_per_second: string, policy: import("./wallet/chain.js").Policy | null }} stream price in units of 10⁻⁹ SUT
+ */
+export function price({ price_per_second, policy }) {
+  if (policy === "ticketed") return "by ticket";
+  if (policy === "allow_list") return "by invitation";
+  return /^\d+$/.test(price_per_second) && BigInt(price_per_second) > 0n ? `${sut(BigInt(price_per_second))}/s` : "free";
+}
+
+/** The beginning and the end of an id: enough to tell two apart. @param {string} id */
+export function shortId(id) {
+  return id.length > 16 ? `${id.slice(0, 8)}…${id.slice(-6)}` : id;
 }
 
 /** A name that a person can say aloud. @param {() => number} [random] uniform in [0, 1) */

@@ -81,15 +81,17 @@ export class RequestError extends Error {
   /**
    * @param {Refusal} refusal
    * @param {string} message
-   * @param {{ status?: number, retryAfterMs?: number | null, cause?: unknown }} [more]
+   * @param {{ status?: number, retryAfterMs?: number | null, cause?: unknown, body?: any }} [more]
    */
-  constructor(refusal, message, { status = 0, retryAfterMs = null, cause } = {}) {
+  constructor(refusal, message, { status = 0, retryAfterMs = null, cause, body = null } = {}) {
     super(message, { cause });
     this.name = "RequestError";
     this.refusal = refusal;
     /** HTTP status, 0 when there was no answer. */
     this.status = status;
     this.retryAfterMs = retryAfterMs;
+    /** What the answer says to programs: its JSON, null where it is none. */
+    this.body = body;
   }
 }
 
@@ -119,6 +121,16 @@ export function refusalOf(status) {
       return "busy";
     default:
       return "refused";
+  }
+}
+
+/** @param {string} body @returns {any} null: no JSON object */
+function jsonIn(body) {
+  try {
+    const value = JSON.parse(body);
+    return typeof value === "object" ? value : null;
+  } catch {
+    return null;
   }
 }
 
@@ -165,6 +177,7 @@ export async function request(url, init) {
     {
       status: response.status,
       retryAfterMs: parseRetryAfter(response.headers.get("retry-after"), Date.now()),
+      body: jsonIn(body),
     },
   );
 }

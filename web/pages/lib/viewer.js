@@ -5,6 +5,7 @@ import { Backoff } from "./backoff.js";
 import { TypedEvents } from "./events.js";
 import { RequestError } from "./http.js";
 import { ratesBetween, readStats } from "./stats.js";
+import { PayRefused } from "./wallet/terms.js";
 import { WhepClient } from "./whip.js";
 
 /** How often the session is looked at. */
@@ -87,6 +88,9 @@ export class Viewer extends TypedEvents {
   /** @type {(() => void) | null} */
   #wake = null;
 
+  /** The wallet's part of a session; null: none is offered. @type {import("./whip.js").Payment | null} */
+  payment = null;
+
   /** @param {string} stream */
   constructor(stream) {
     super();
@@ -128,7 +132,7 @@ export class Viewer extends TypedEvents {
       status().catch(() => null),
     ]);
     if (this.#stopped) return;
-    const client = new WhepClient({ endpoint: `/whep/${encodeURIComponent(this.stream)}`, token });
+    const client = new WhepClient({ endpoint: `/whep/${encodeURIComponent(this.stream)}`, token, payment: this.payment });
     this.client = client;
     this.sessions += 1;
     this.emit("stream", client.stream);
@@ -216,7 +220,7 @@ export class Viewer extends TypedEvents {
 
   /** @param {unknown} error */
   async #refused(error) {
-    const refusal = error instanceof RequestError ? error.refusal : "refused";
+    const refusal = error instanceof RequestError ? error.refusal : error instanceof PayRefused ? "payment" : "refused";
     const detail = error instanceof Error ? error.message : String(error);
     const retryAfterMs = error instanceof RequestError ? error.retryAfterMs : null;
     switch (refusal) {

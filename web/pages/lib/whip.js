@@ -8,6 +8,17 @@ import { RequestError, iceServers, parseLinks, request, resolveLocation } from "
 
 /** How long an exchange of SDP may take. The relay answers within milliseconds. */
 const EXCHANGE_TIMEOUT_MS = 10_000;
+/** A payment is asked for, signed, and perhaps corrected by what the relay knows of the lane. */
+const PAYMENTS_MAX = 3;
+
+/**
+ * What a session that has to be paid, or signed in to, asks of a wallet.
+ * @typedef {object} Payment
+ * @property {(pc: RTCPeerConnection) => void} attach before the offer
+ * @property {(refused: RequestError, offerSdp: string) => Promise<string | null>} authorize the value of PAYMENT-SIGNATURE; null: this refusal is not about payment
+ * @property {(response: string | null, answerSdp: string) => Promise<void>} accepted before any media; throws where the answer is not the relay's
+ * @property {() => void} detach
+ */
 
 /**
  * @typedef {object} SessionEvents
@@ -20,6 +31,7 @@ const EXCHANGE_TIMEOUT_MS = 10_000;
  * @typedef {object} SessionInit
  * @property {string} endpoint address to POST the offer to
  * @property {string | null} [token] bearer token
+ * @property {Payment | null} [payment]
  */
 
 /** The half that both protocols share: offer, answer, session address, end. @extends {TypedEvents<SessionEvents>} */
@@ -32,13 +44,15 @@ class HttpSession extends TypedEvents {
   #abort = new AbortController();
 
   /** @param {SessionInit} init */
-  constructor({ endpoint, token = null }) {
+  constructor({ endpoint, token = null, payment = null }) {
     super();
     this.endpoint = new URL(endpoint, location.href).href;
     this.#token = token;
     this.pc = new RTCPeerConnection({ bundlePolicy: "max-bundle" });
     /** Entity tag of the ICE session (RFC 9725 §4.3.1). @type {string | null} */
     this.etag = null;
+    /** @type {Payment | null} */
+    this.payment = payment;
     this.pc.addEventListener("connectionstatechange", () =>
       this.emit("state", this.pc.connectionState),
     );
@@ -57,23 +71,17 @@ class HttpSession extends TypedEvents {
 
   /** Sends the offer, applies the answer. Transceivers must have been added before. */
   async negotiate() {
+    this.payment?.attach(this.pc);
     const offer = await this.pc.createOffer();
     await this.pc.setLocalDescription(offer);
     const signal = AbortSignal.any
       ? AbortSignal.any([this.#abort.signal, AbortSignal.timeout(EXCHANGE_TIMEOUT_MS)])
       : this.#abort.signal;
-    /** @type {HeadersInit} */
+    /** @type {Record<string, string>} */
     const headers = { "content-type": "application/sdp", accept: "application/sdp" };
     if (this.#token) headers["authorization"] = `Bearer ${this.#token}`;
-    /** @type {Response} */
-    let response;
-    try {
-      const body = this.pc.localDescription?.sdp ?? offer.sdp ?? "";
-      response = await request(this.endpoint, { method: "POST", headers, body, signal });
-    } catch (error) {
-      if (error instanceof RequestError) throw error;
-      throw new RequestError("network", "The relay did not answer in time.", { cause: error });
-    }
+    const sdp = this.pc.localDescription?.sdp ?? offer.sdp ?? "";
+    const response = await this.#exchange(headers, sdp, signal);
     this.#sessionUrl = resolveLocation(response.headers.get("location"), response.url);
     this.etag = response.headers.get("etag");
     if (this.#closed) {
@@ -87,7 +95,23 @@ class HttpSession extends TypedEvents {
     }
     const servers = iceServers(parseLinks(response.headers.get("link")));
     if (servers.length > 0) this.pc.setConfiguration({ bundlePolicy: "max-bundle", iceServers: servers });
-    await this.pc.setRemoteDescription({ type: "answer", sdp: await response.text() });
+    const answer = await response.text();
+    await this.payment?.accepted(response.headers.get("payment-response"), answer);
+    await this.pc.setRemoteDescription({ type: "answer", sdp: answer });
+  }
+
+  /** The offer for an answer; where the relay asks to be paid, with a payment. @param {Record<string, string>} headers @param {string} body @param {AbortSignal} signal */
+  async #exchange(headers, body, signal) {
+    for (let payments = 0; ; payments += 1) {
+      try {
+        return await request(this.endpoint, { method: "POST", headers, body, signal });
+      } catch (error) {
+        if (!(error instanceof RequestError)) throw new RequestError("network", "The relay did not answer in time.", { cause: error });
+        const paid = payments < PAYMENTS_MAX ? await this.payment?.authorize(error, body) : null;
+        if (!paid) throw error;
+        headers["payment-signature"] = paid;
+      }
+    }
   }
 
   /** Ends the session here and at the relay. Safe to call twice. */
@@ -104,6 +128,7 @@ class HttpSession extends TypedEvents {
     removeEventListener("pagehide", this.#onPageHide);
     this.#abort.abort();
     this.#deleteSession();
+    this.payment?.detach();
     this.pc.close();
     this.emit("closed", reason);
   }

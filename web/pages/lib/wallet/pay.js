@@ -5,7 +5,7 @@
 
 import { TypedEvents } from "../events.js";
 import { fingerprintOf, signBind, verifyBindAck } from "./bind.js";
-import { units } from "./balance.js";
+import { sut, units } from "./balance.js";
 import { DecodeError, fromBase64, fromHex, toBase64, toHex, utf8 } from "./bytes.js";
 import { bindFrame, readFrame, voucherFrame } from "./frames.js";
 import { admissionTotal, cost, payableMs, signedTotal } from "./lane.js";
@@ -87,13 +87,14 @@ export class Payer extends TypedEvents {
   #clientFingerprint = null;
   /** @type {Bytes | null} */
   #relayFingerprint = null;
-  /** The Bind that was sent with the offer. @type {{ signed: Bytes, terms: Terms } | null} */
+  /** The Bind that was sent with the offer, and who has to answer it. @type {{ signed: Bytes, relayKey: Bytes, relayFingerprint: Bytes } | null} */
   #offered = null;
   /** @type {(() => Promise<{ packets: number, bytes: number }>) | null} */
   #meter = null;
   #meterBytes = 0;
   #clock = new MediaClock();
   #held = false;
+  #forgiven = false;
   #stopTimer = () => {};
   /** Frames are handled one after the other: signing is not instant. */
   #work = Promise.resolve();
@@ -172,6 +173,7 @@ export class Payer extends TypedEvents {
   async #authorize(required, offerSdp) {
     if (this.#held) throw new PayRefused("consent", "You have paused paying. Press Resume to go on.");
     this.#show({ state: "binding", trouble: null });
+    if (!required?.accepts) return this.#signIn(offerSdp);
     const network = `sutantra:${this.chain.id}`;
     /** @type {any} */
     const accept = [required?.accepts ?? []].flat().find((each) => each?.scheme === SCHEME && each?.network === network);
@@ -180,32 +182,54 @@ export class Payer extends TypedEvents {
     if (toHex(terms.stream) !== this.stream) throw new PayRefused("stream", "The relay asks to be paid for another stream. Do not pay it.");
     const record = await this.#check(terms);
     if (record.policy === "paid") this.#checkConsent(terms);
-    const fingerprint = fingerprintOf(offerSdp);
-    if (!fingerprint) throw new PayRefused("keys", "This browser names no SHA-256 certificate fingerprint, so nothing can be tied to the connection.");
-    this.#clientFingerprint = fingerprint;
+    this.#clientFingerprint = ownFingerprint(offerSdp);
     this.#relayFingerprint = terms.relayFingerprint;
     const pays = record.policy === "paid" && terms.rate > 0n;
     const writer = pays ? await this.#takeWriter(terms) : null;
     const signed = await this.#bind(terms, writer);
-    this.#offered = { signed, terms };
+    this.#offered = { signed, relayKey: terms.relayKey, relayFingerprint: terms.relayFingerprint };
     /** @type {Record<string, string>} */
     const payload = { bind: toHex(signed) };
     if (writer) {
       const lane = await this.#laneFor(terms, writer);
       const said = accept.extra?.lane;
       if (said) lane.servedMs = most(lane.servedMs, BigInt(Math.trunc(Number(said.served_ms ?? 0))));
+      // The person has decided to believe the relay about what was lost on the way.
+      if (this.#forgiven) lane.mediaMs = most(lane.mediaMs, lane.servedMs);
+      this.#forgiven = false;
       const total = admissionTotal(terms.rate, payableMs(lane.servedMs, lane.mediaMs), terms.cadenceMs, terms.minPrepay);
-      // It knows our last voucher and wants more than media and prepayment come to.
-      if (said && units(String(said.paid ?? "0")) >= total && units(String(said.due ?? "0")) > total) {
-        throw new PayRefused("claim", "The relay wants to be paid for more than it sent. Do not pay it; watch through another relay.");
-      }
+      if (said) this.#checkClaim(terms, units(String(said.paid ?? "0")), units(String(said.due ?? "0")), total);
       payload["voucher"] = toHex(await this.#sign(lane, writer, total));
       this.#current = lane;
     } else {
       this.#current = null;
     }
     this.#show({ terms });
-    return toBase64(utf8(JSON.stringify({ x402Version: X402_VERSION, scheme: SCHEME, network, payload })));
+    return envelope(network, payload);
+  }
+
+  /** A ticket or a place on the list: nothing is paid, the account shows itself. @param {string} offerSdp */
+  async #signIn(offerSdp) {
+    const { account, relay_key, fingerprint } = this.chain.info.relay;
+    const [relayKey, relayFingerprint] = [hexOrNull(relay_key, 32), hexOrNull(fingerprint, 32)];
+    const record = await this.chain.relay(account);
+    if (!relayKey || !relayFingerprint || String(record?.relay_key) !== relay_key) {
+      throw new PayRefused("relay", "This relay's key is not the one that the chain has for its account. Watch through another relay.");
+    }
+    this.#current = null;
+    const key = this.wallet.key;
+    const bind = {
+      stream: fromHex(this.stream, 32),
+      viewer: key.publicKey,
+      holderKey: key.publicKey,
+      relayKey,
+      clientFingerprint: ownFingerprint(offerSdp),
+      relayFingerprint,
+      termsHash: new Uint8Array(32), // No terms are agreed on.
+    };
+    const signed = await signBind(bind, key, null, this.chain.id);
+    this.#offered = { signed, relayKey, relayFingerprint };
+    return envelope(`sutantra:${this.chain.id}`, { bind: toHex(signed) });
   }
 
   /**
@@ -217,12 +241,12 @@ export class Payer extends TypedEvents {
   async accepted(response, answerSdp) {
     const offered = this.#offered;
     if (!offered) return;
-    const { terms, signed } = offered;
+    const { relayKey, relayFingerprint, signed } = offered;
     const fingerprint = fingerprintOf(answerSdp);
     const settled = readJson(response);
     const ack = typeof settled?.bindAck === "string" ? hexOrNull(settled.bindAck, 64) : null;
-    const same = fingerprint !== null && toHex(fingerprint) === toHex(terms.relayFingerprint);
-    if (!same || !ack || !(await verifyBindAck(signed, ack, terms.relayKey, this.chain.id))) {
+    const same = fingerprint !== null && toHex(fingerprint) === toHex(relayFingerprint);
+    if (!same || !ack || !(await verifyBindAck(signed, ack, relayKey, this.chain.id))) {
       const error = new PayRefused("tampered", "The answer does not come from the relay that you pay: somebody may sit in between. Nothing was played. Try another network.");
       this.#show({ state: "stopped", trouble: error });
       throw error;
@@ -484,6 +508,27 @@ export class Payer extends TypedEvents {
     return stream;
   }
 
+  /**
+   * A relay that knows our last voucher may want more than what came here and the prepayment: what it
+   * sent while the connection broke. That much a person can judge, more is a lie.
+   * @param {Terms} terms
+   * @param {bigint} paid
+   * @param {bigint} due
+   * @param {bigint} total that the wallet signs by itself
+   */
+  #checkClaim(terms, paid, due, total) {
+    if (paid < total || due <= total) return;
+    const lost = due - total;
+    const most = cost(terms.rate, BigInt(terms.graceMs) + 4n * BigInt(terms.cadenceMs));
+    if (lost > most) throw new PayRefused("claim", "The relay wants to be paid for more than it sent. Do not pay it; watch through another relay.");
+    throw new PayRefused("claim", `The relay says that it sent more than arrived here, perhaps while the connection broke. It asks ${sut(lost)} for that.`, lost);
+  }
+
+  /** The person pays for what the relay says was lost on the way; for the next connection only. */
+  forgive() {
+    this.#forgiven = true;
+  }
+
   /** @param {Terms} terms */
   #checkConsent(terms) {
     if (!isDearer(terms.rate, this.agreedRate)) return;
@@ -535,6 +580,18 @@ export function timeLeftMs(terms, left) {
 function repeat(ms, work) {
   const timer = setInterval(work, ms);
   return () => clearInterval(timer);
+}
+
+/** The value of PAYMENT-SIGNATURE. @param {string} network @param {Record<string, string>} payload */
+function envelope(network, payload) {
+  return toBase64(utf8(JSON.stringify({ x402Version: X402_VERSION, scheme: SCHEME, network, payload })));
+}
+
+/** @param {string} offerSdp */
+function ownFingerprint(offerSdp) {
+  const fingerprint = fingerprintOf(offerSdp);
+  if (!fingerprint) throw new PayRefused("keys", "This browser names no SHA-256 certificate fingerprint, so nothing can be tied to the connection.");
+  return fingerprint;
 }
 
 /** @param {string | null} header base64 of JSON @returns {any} */

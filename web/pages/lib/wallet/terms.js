@@ -42,11 +42,12 @@ const CADENCE_MAX_MS = 10_000;
 
 /** The wallet will not sign. The message says why and what to do. */
 export class PayRefused extends Error {
-  /** @param {PayRefusal} reason @param {string} message */
-  constructor(reason, message) {
+  /** @param {PayRefusal} reason @param {string} message @param {bigint} [amount] that the person may decide to pay all the same */
+  constructor(reason, message, amount = 0n) {
     super(message);
     this.name = "PayRefused";
     this.reason = reason;
+    this.amount = amount;
   }
 }
 
