@@ -1,0 +1,220 @@
+//! The loop of the deciding thread: everything that comes, in turn, and its outputs at once.
+
+use std::{
+    sync::Arc,
+    thread::{self, JoinHandle},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use chain_types::BlockDelta;
+use crossbeam_channel::{Receiver, Sender, bounded, never, select};
+use sfu::ports::{Frame, Gate, UsageReport, gate::MonotonicClock};
+
+use super::{MoneyConfig, Request, StartError, usage_of};
+use crate::{
+    decide::{Decider, GateOrder, Input, Output, Time},
+    event::{Bus, SutantraEvent},
+    ports::{Chain, Outlets, Snapshot},
+};
+
+/// The longest time without a turn.
+const TICK: Duration = Duration::from_millis(50);
+/// Before the chain is asked again after it gave nothing.
+const FOLLOW_AGAIN: Duration = Duration::from_millis(200);
+
+type Followed = (Snapshot, Receiver<Arc<BlockDelta>>);
+
+pub(super) fn start(
+    config: MoneyConfig,
+    chain: Arc<dyn Chain>,
+    outlets: Box<dyn Outlets>,
+    frames: Receiver<Frame>,
+    usage: Receiver<UsageReport>,
+    requests: Receiver<Request>,
+    bus: Bus<SutantraEvent>,
+) -> Result<Vec<JoinHandle<()>>, StartError> {
+    let decider = Decider::new(config.decider(chain.chain_id()), []);
+    let (follow, asked) = bounded(1);
+    let (followed, arrived) = bounded(1);
+    let follower = thread::Builder::new()
+        .name("money-follow".to_owned())
+        .spawn(move || follow_chain(&*chain, &asked, &followed))?;
+    let shell = Shell {
+        decider,
+        clock: Clock::now(),
+        outlets,
+        bus,
+        follow,
+        deltas: never(),
+        out: Vec::new(),
+    };
+    let decide = thread::Builder::new()
+        .name("money".to_owned())
+        .spawn(move || shell.run(&requests, &frames, &usage, &arrived))?;
+    Ok(vec![decide, follower])
+}
+
+/// Both clocks, as the core wants them.
+#[derive(Debug, Clone, Copy)]
+struct Clock {
+    anchor: MonotonicClock,
+}
+
+impl Clock {
+    fn now() -> Self {
+        // Any origin will do that leaves room for deadlines before the start.
+        const ORIGIN_NS: u64 = 1 << 60;
+        Self { anchor: MonotonicClock::new(Instant::now(), ORIGIN_NS) }
+    }
+
+    fn time(&self) -> Time {
+        let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Time {
+            mono_ns: self.anchor.nanos(Instant::now()),
+            unix_ms: u64::try_from(unix.as_millis()).unwrap_or(u64::MAX),
+        }
+    }
+
+    fn gate(&self, order: GateOrder) -> Gate {
+        Gate {
+            open: order.open,
+            layer_cap: order.layer_cap,
+            valid_until: order.valid_until_ns.map(|at| self.anchor.instant(at)),
+        }
+    }
+}
+
+/// Reads the chain from its snapshot on, each time that it is asked to. Ends with its asker.
+fn follow_chain(chain: &dyn Chain, asked: &Receiver<()>, followed: &Sender<Followed>) {
+    while asked.recv().is_ok() {
+        loop {
+            match chain.follow() {
+                Ok(from) => {
+                    if followed.send(from).is_err() {
+                        return;
+                    }
+                    break;
+                }
+                Err(error) => tracing::warn!(%error, "the chain cannot be followed: trying again"),
+            }
+            thread::sleep(FOLLOW_AGAIN);
+        }
+    }
+}
+
+struct Shell {
+    decider: Decider,
+    clock: Clock,
+    outlets: Box<dyn Outlets>,
+    bus: Bus<SutantraEvent>,
+    follow: Sender<()>,
+    deltas: Receiver<Arc<BlockDelta>>,
+    out: Vec<Output>,
+}
+
+impl Shell {
+    fn run(
+        mut self,
+        requests: &Receiver<Request>,
+        frames: &Receiver<Frame>,
+        usage: &Receiver<UsageReport>,
+        arrived: &Receiver<Followed>,
+    ) {
+        let (mut frames, mut usage) = (frames.clone(), usage.clone());
+        self.follow_again();
+        loop {
+            let deltas = self.deltas.clone();
+            select! {
+                recv(deltas) -> delta => match delta {
+                    Ok(delta) => self.delta(delta),
+                    // Too slow, or the chain stopped: all records anew.
+                    Err(_) => self.follow_again(),
+                },
+                recv(arrived) -> followed => if let Ok((snapshot, deltas)) = followed {
+                    self.handle(Input::Snapshot(Box::new(snapshot)));
+                    self.deltas = deltas;
+                },
+                recv(requests) -> request => match request {
+                    Ok(Request::Stop) | Err(_) => break,
+                    Ok(request) => self.answer(request),
+                },
+                recv(frames) -> frame => match frame {
+                    Ok(Frame { session, bytes, .. }) => self.handle(Input::Frame { session, bytes }),
+                    Err(_) => frames = never(),
+                },
+                recv(usage) -> report => match report {
+                    Ok(report) => {
+                        self.handle(Input::Usage(report.slots.iter().map(usage_of).collect()));
+                    }
+                    Err(_) => usage = never(),
+                },
+                default(self.patience()) => self.handle(Input::Tick),
+            }
+            self.carry_out();
+        }
+        self.carry_out();
+    }
+
+    fn patience(&self) -> Duration {
+        let now = self.clock.time().mono_ns;
+        Duration::from_nanos(self.decider.next_deadline_ns().saturating_sub(now)).min(TICK)
+    }
+
+    fn delta(&mut self, delta: Arc<BlockDelta>) {
+        let is_gap = self.decider.height().is_some_and(|height| delta.height > height + 1);
+        self.handle(Input::Delta(delta));
+        if is_gap {
+            self.follow_again();
+        }
+    }
+
+    fn follow_again(&mut self) {
+        self.deltas = never();
+        // Asked already: one answer is enough.
+        let _ = self.follow.try_send(());
+    }
+
+    fn handle(&mut self, input: Input) {
+        let now = self.clock.time();
+        self.decider.handle(now, input, &mut self.out);
+    }
+
+    fn answer(&mut self, request: Request) {
+        let now = self.clock.time();
+        match request {
+            Request::Admit(admit, answer) => {
+                let result = self.decider.admit(now, &admit, &mut self.out);
+                self.carry_out();
+                // Nobody waits any more: the admission ends by itself.
+                let _ = answer.send(result);
+            }
+            Request::PostFrames(session, body, answer) => {
+                let result = self.decider.post_frames(now, session, &body, &mut self.out);
+                self.carry_out();
+                let _ = answer.send(result);
+            }
+            Request::Tell(input) => self.handle(input),
+            Request::Ask(question) => question(&self.decider, now),
+            Request::Stop => {}
+        }
+    }
+
+    /// All outputs, in their order.
+    fn carry_out(&mut self) {
+        for output in self.out.drain(..) {
+            match output {
+                Output::Gate { slot, gate } => self.outlets.set_gate(slot, self.clock.gate(gate)),
+                Output::Send { session, frame } => self.outlets.send(session, frame),
+                Output::Close { session, last_frame } => self.outlets.close(session, last_frame),
+                Output::Append { sequence, .. } => {
+                    tracing::error!(sequence, "there is no log to write to");
+                }
+                Output::Redeem { vouchers, .. } => {
+                    tracing::error!(entries = vouchers.len(), "there is nobody to redeem");
+                }
+                Output::Event(event) => self.bus.publish(event),
+            }
+        }
+        self.outlets.flush();
+    }
+}
