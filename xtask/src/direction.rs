@@ -14,6 +14,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("consensus-abci", &["chain-types"]),
     ("discovery", &["chain-types"]),
     ("light", &["chain-types"]),
+    ("wallet", &["chain-types"]),
     ("settlement", &["sfu", "light", "chain-types"]),
     (
         "node",
@@ -26,6 +27,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "discovery",
             "light",
             "settlement",
+            "wallet",
         ],
     ),
 ];
