@@ -1,0 +1,9 @@
+//! The deciding core from outside: what comes in, what goes out, on a clock that tests move.
+
+mod admission;
+mod lane_model;
+mod payment;
+mod rig;
+mod rights;
+mod simulation;
+mod timing;
