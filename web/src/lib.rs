@@ -15,15 +15,17 @@ pub struct Asset {
 
 /// The file to serve at a URL path, `None` when there is none.
 ///
-/// Pages have addresses of their own: `/` is Home, `/publish` Publish, and `/watch/{stream}` is Watch
-/// for any stream: the page itself finds out whether that stream is live.
+/// Pages have addresses of their own: `/` is Home, `/publish`, `/network` and `/wallet` are what they
+/// say, and `/watch/{stream}` is Watch for any stream: the page itself finds out whether it is live.
 pub fn asset(path: &str) -> Option<&'static Asset> {
     let file = match path.strip_prefix('/')? {
         "" => "index.html",
         "publish" => "publish.html",
+        "network" => "network.html",
+        "wallet" => "wallet.html",
         page if page == "watch" || page.starts_with("watch/") => "watch.html",
         // One address per page, so that a link can be compared and cached.
-        "index.html" | "publish.html" | "watch.html" => return None,
+        "index.html" | "publish.html" | "network.html" | "wallet.html" | "watch.html" => return None,
         file => file,
     };
     ASSETS.iter().find(|asset| asset.path == file)
@@ -59,6 +61,7 @@ static ASSETS: &[Asset] = assets! {
     "lib/backoff.js"
     "lib/dom.js"
     "lib/events.js"
+    "lib/explorer.js"
     "lib/format.js"
     "lib/http.js"
     "lib/pattern.js"
@@ -91,9 +94,13 @@ static ASSETS: &[Asset] = assets! {
     "lib/wallet/words.js"
     "lib/watching.js"
     "lib/whip.js"
+    "network.html"
+    "network.js"
     "publish.html"
     "publish.js"
     "style.css"
+    "wallet.html"
+    "wallet.js"
     "watch.html"
     "watch.js"
 };
@@ -172,6 +179,9 @@ mod tests {
         }
         check("/", Some("index.html"));
         check("/publish", Some("publish.html"));
+        check("/network", Some("network.html"));
+        check("/wallet", Some("wallet.html"));
+        check("/lib/wallet/pay.js", Some("lib/wallet/pay.js"));
         check("/watch/demo", Some("watch.html"));
         check("/watch/", Some("watch.html"));
         check("/watch", Some("watch.html"));
@@ -182,6 +192,8 @@ mod tests {
         check("style.css", None);
         check("/index.html", None);
         check("/publish/", None);
+        check("/wallet.html", None);
+        check("/wallet/", None);
         check("/watching", None);
         check("/../Cargo.toml", None);
         check("/lib/", None);

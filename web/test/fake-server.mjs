@@ -90,9 +90,9 @@ export async function startFakeServer({ streams = STREAMS, tokens = false, upstr
 /** @param {string} path */
 function fileFor(path) {
   if (path === "/") return "index.html";
-  if (path === "/publish") return "publish.html";
+  if (/^\/(publish|network|wallet)$/.test(path)) return `${path.slice(1)}.html`;
   if (/^\/watch(\/|$)/.test(path)) return "watch.html";
-  return /^\/(lib\/)?[a-z]+\.(js|css|svg)$/.test(path) ? path.slice(1) : null;
+  return /^\/(lib\/(wallet\/)?)?[a-z0-9-]+\.(js|css|svg)$/.test(path) ? path.slice(1) : null;
 }
 
 if (import.meta.url === pathToFileURL(process.argv[1] ?? "").href) {

@@ -262,6 +262,25 @@ test("a debt of an earlier session is paid up to what was received, and no furth
   await assert.rejects(second.authorize({}, { lane, due: (500n * RATE).toString(), paid: (100n * RATE).toString(), served_ms: 500_000 }), refusedFor("claim"));
 });
 
+test("what is owed at an earlier price is paid before the session begins", async () => {
+  const world = await browser();
+  const first = await page({ world });
+  const { lane } = await first.join();
+  await first.play(5000, { served: (now) => first.ack(lane, now - 1000) });
+  first.payer.close();
+  await new Promise((resolve) => setImmediate(resolve));
+  const second = await page({ world });
+  setPrice(second, RATE / 2n);
+  const now = { terms_version: 2, rate: (RATE / 2n).toString(), min_prepay: RATE.toString() };
+  const entered = await second.authorize(now);
+  assert.notEqual(entered.voucher?.lane, lane);
+  const owing = { lane, due: (7n * RATE + 500_000n).toString(), paid: (7n * RATE).toString(), served_ms: 7500 };
+  const settled = await second.authorize(now, owing);
+  assert.deepEqual([settled.voucher?.lane, settled.voucher?.termsVersion, settled.voucher?.cumulative], [lane, 1, 7n * RATE + 500_000n]);
+  await assert.rejects(second.authorize(now, { ...owing, due: (70n * RATE).toString(), served_ms: 70_000 }), refusedFor("claim"));
+  await assert.rejects(second.authorize(now, { ...owing, lane: 77 }), refusedFor("claim"));
+});
+
 /** A price from version 2 on. @param {Awaited<ReturnType<typeof page>>} where @param {bigint} rate */
 function setPrice({ chain }, rate) {
   chain.record.terms.push({ ...chain.record.terms[0], version: 2, rate_per_second: rate.toString(), from_height: 200 });

@@ -7,8 +7,9 @@ import { TypedEvents } from "../events.js";
 import { fingerprintOf, signBind, verifyBindAck } from "./bind.js";
 import { sut, units } from "./balance.js";
 import { DecodeError, fromBase64, fromHex, toBase64, toHex, utf8 } from "./bytes.js";
+import { termsAt } from "./chain.js";
 import { bindFrame, readFrame, voucherFrame } from "./frames.js";
-import { admissionTotal, cost, payableMs, signedTotal } from "./lane.js";
+import { admissionTotal, cost, payableMs, rateOfTier, signedTotal } from "./lane.js";
 import { MediaClock } from "./media-clock.js";
 import { PayRefused, checkTerms, readTerms } from "./terms.js";
 
@@ -62,6 +63,9 @@ const QUEUE_MAX = 16;
  * @property {{ code: number, message: string }} error the relay's own words
  * @property {import("./frames.js").Receipt} receipt signed by the relay
  */
+
+/** Terms of a stream where nothing is sold, unless the relay says others with its refusal. */
+const USUAL_TERMS = { rate: "0", tier: 2, cadence_ms: 1000, grace_ms: 3000, pause_max_s: 60, min_prepay: "0" };
 
 /** One lane as this page knows it. @typedef {{ terms: Terms, mediaMs: bigint, bytes: bigint, servedMs: bigint, cumulative: bigint, acked: boolean, signedAt: number }} Lane */
 
@@ -173,7 +177,7 @@ export class Payer extends TypedEvents {
   async #authorize(required, offerSdp) {
     if (this.#held) throw new PayRefused("consent", "You have paused paying. Press Resume to go on.");
     this.#show({ state: "binding", trouble: null });
-    if (!required?.accepts) return this.#signIn(offerSdp);
+    if (!required?.accepts) return this.#signIn(required, offerSdp);
     const network = `sutantra:${this.chain.id}`;
     /** @type {any} */
     const accept = [required?.accepts ?? []].flat().find((each) => each?.scheme === SCHEME && each?.network === network);
@@ -191,15 +195,10 @@ export class Payer extends TypedEvents {
     /** @type {Record<string, string>} */
     const payload = { bind: toHex(signed) };
     if (writer) {
+      const said = accept.extra?.lane ?? null;
       const lane = await this.#laneFor(terms, writer);
-      const said = accept.extra?.lane;
-      if (said) lane.servedMs = most(lane.servedMs, BigInt(Math.trunc(Number(said.served_ms ?? 0))));
-      // The person has decided to believe the relay about what was lost on the way.
-      if (this.#forgiven) lane.mediaMs = most(lane.mediaMs, lane.servedMs);
-      this.#forgiven = false;
-      const total = admissionTotal(terms.rate, payableMs(lane.servedMs, lane.mediaMs), terms.cadenceMs, terms.minPrepay);
-      if (said) this.#checkClaim(terms, units(String(said.paid ?? "0")), units(String(said.due ?? "0")), total);
-      payload["voucher"] = toHex(await this.#sign(lane, writer, total));
+      const old = said && said.lane !== terms.lane ? await this.#oldLane(terms, writer, Number(said.lane)) : null;
+      payload["voucher"] = toHex(old ? await this.#settleLane(old, writer, said) : await this.#enterLane(lane, writer, said));
       this.#current = lane;
     } else {
       this.#current = null;
@@ -208,27 +207,25 @@ export class Payer extends TypedEvents {
     return envelope(network, payload);
   }
 
-  /** A ticket or a place on the list: nothing is paid, the account shows itself. @param {string} offerSdp */
-  async #signIn(offerSdp) {
+  /**
+   * A ticket or a place on the list: nothing is paid, the account shows itself.
+   * @param {any} refused
+   * @param {string} offerSdp
+   */
+  async #signIn(refused, offerSdp) {
     const { account, relay_key, fingerprint } = this.chain.info.relay;
-    const [relayKey, relayFingerprint] = [hexOrNull(relay_key, 32), hexOrNull(fingerprint, 32)];
-    const record = await this.chain.relay(account);
-    if (!relayKey || !relayFingerprint || String(record?.relay_key) !== relay_key) {
+    const [stream, relay] = await Promise.all([this.chain.stream(this.stream), this.chain.relay(account)]);
+    const version = stream && termsAt(stream, this.chain.info.height)?.version;
+    if (!version) throw new PayRefused("stream", "The chain does not know this stream.");
+    const usual = { ...USUAL_TERMS, stream: this.stream, payee: account, relay_key, relay_fp: fingerprint, terms_version: version };
+    const terms = await readTerms(refused?.terms ?? usual);
+    if (String(relay?.relay_key) !== toHex(terms.relayKey)) {
       throw new PayRefused("relay", "This relay's key is not the one that the chain has for its account. Watch through another relay.");
     }
     this.#current = null;
-    const key = this.wallet.key;
-    const bind = {
-      stream: fromHex(this.stream, 32),
-      viewer: key.publicKey,
-      holderKey: key.publicKey,
-      relayKey,
-      clientFingerprint: ownFingerprint(offerSdp),
-      relayFingerprint,
-      termsHash: new Uint8Array(32), // No terms are agreed on.
-    };
-    const signed = await signBind(bind, key, null, this.chain.id);
-    this.#offered = { signed, relayKey, relayFingerprint };
+    this.#clientFingerprint = ownFingerprint(offerSdp);
+    const signed = await this.#bind(terms, null);
+    this.#offered = { signed, relayKey: terms.relayKey, relayFingerprint: terms.relayFingerprint };
     return envelope(`sutantra:${this.chain.id}`, { bind: toHex(signed) });
   }
 
@@ -399,6 +396,8 @@ export class Payer extends TypedEvents {
       this.#send(voucherFrame(voucher));
     } catch (error) {
       if (!(error instanceof PayRefused)) throw error;
+      // The relay repeats its terms: next time there may be money for them.
+      this.#lanes.delete(terms.lane);
       this.#show({ trouble: error });
     }
   }
@@ -480,8 +479,7 @@ export class Payer extends TypedEvents {
   async #laneFor(terms, writer) {
     const known = this.#lanes.get(terms.lane);
     if (known) return known;
-    const row = await writer.lane(terms);
-    const lane = { terms, mediaMs: row.mediaMs, bytes: row.bytes, servedMs: row.servedMs, cumulative: row.cumulative, acked: false, signedAt: -Infinity };
+    const lane = { ...fromRow(await writer.lane(terms)), terms };
     this.#lanes.set(terms.lane, lane);
     return lane;
   }
@@ -506,6 +504,56 @@ export class Payer extends TypedEvents {
     if (!stream) throw new PayRefused("stream", "The chain does not know this stream.");
     checkTerms(terms, stream, relay ? hexOrNull(String(relay.relay_key), 32) : null, units(this.chain.info.params["fee_per_voucher"]));
     return stream;
+  }
+
+  /**
+   * The first voucher of a session: what is owed, and the prepayment.
+   * @param {Lane} lane
+   * @param {PoolWriter} writer
+   * @param {any} said how the relay says the lane stands; null: nothing
+   */
+  #enterLane(lane, writer, said) {
+    this.#hearClaim(lane, said);
+    const { terms } = lane;
+    const total = admissionTotal(terms.rate, payableMs(lane.servedMs, lane.mediaMs), terms.cadenceMs, terms.minPrepay);
+    if (said) this.#checkClaim(terms, units(String(said.paid ?? "0")), units(String(said.due ?? "0")), total);
+    return this.#sign(lane, writer, total);
+  }
+
+  /**
+   * What is owed on a lane of an earlier price: who owes is let in nowhere.
+   * @param {Lane} lane
+   * @param {PoolWriter} writer
+   * @param {any} said
+   */
+  #settleLane(lane, writer, said) {
+    this.#hearClaim(lane, said);
+    const due = units(String(said.due ?? "0"));
+    const most = signedTotal(lane.terms.rate, payableMs(lane.servedMs, lane.mediaMs), lane.terms.cadenceMs);
+    if (due > most) this.#checkClaim(lane.terms, due, due, most);
+    return this.#sign(lane, writer, due);
+  }
+
+  /** @param {Lane} lane @param {any} said */
+  #hearClaim(lane, said) {
+    if (said) lane.servedMs = most(lane.servedMs, BigInt(Math.trunc(Number(said.served_ms ?? 0))));
+    // The person has decided to believe the relay about what was lost on the way.
+    if (this.#forgiven) lane.mediaMs = most(lane.mediaMs, lane.servedMs);
+    this.#forgiven = false;
+  }
+
+  /** @param {Terms} terms @param {PoolWriter} writer @param {number} number @returns {Promise<Lane>} */
+  async #oldLane(terms, writer, number) {
+    const known = this.#lanes.get(number);
+    if (known) return known;
+    const row = await writer.laneOf(number);
+    const stream = row && (await this.chain.stream(row.stream));
+    const version = stream?.terms.find(({ version }) => version === row?.termsVersion);
+    if (!row || !version) throw new PayRefused("claim", "The relay says that something is owed, and this wallet knows nothing of it. Open a new pool, or watch through another relay.");
+    const rate = rateOfTier(units(version.rate_per_second), version.tier_bps[terms.tier] ?? 10_000);
+    const lane = { ...fromRow(row), terms: { ...terms, stream: fromHex(row.stream, 32), termsVersion: row.termsVersion, lane: number, rate } };
+    this.#lanes.set(number, lane);
+    return lane;
   }
 
   /**
@@ -564,6 +612,11 @@ export class Payer extends TypedEvents {
     this.#sight = { ...this.#sight, ...change };
     this.emit("change", this.#sight);
   }
+}
+
+/** @param {import("./store.js").LaneRow} row @returns {Omit<Lane, "terms">} */
+function fromRow({ mediaMs, bytes, servedMs, cumulative }) {
+  return { mediaMs, bytes, servedMs, cumulative, acked: false, signedAt: -Infinity };
 }
 
 /** Whether a rate is beyond what was agreed to, by more than a little. @param {bigint} rate @param {bigint} agreed */

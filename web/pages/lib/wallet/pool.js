@@ -394,6 +394,12 @@ export class PoolWriter {
     return (await this.#store.read((access) => access.get("lanes", this.#laneKey(terms)))) ?? this.#newLane(terms);
   }
 
+  /** A lane of this pool by its number. @param {number} number @returns {Promise<LaneRow | null>} */
+  async laneOf(number) {
+    const lanes = await this.#store.read((access) => access.all("lanes", [this.#chainId, this.#row.channel]));
+    return lanes.find((lane) => lane.lane === number) ?? null;
+  }
+
   /** Deposits and what was promised out of them. */
   async sums() {
     return this.#store.read(async (access) => {
