@@ -22,6 +22,6 @@ pub use keystore::{Keystore, KeystoreError};
 pub use ledger::{BackOff, Caps, Ledger, Room, RoomLimit};
 pub use offer::{LaneDue, Offer, OfferError, Paid, Payment};
 pub use payer::{Agreed, ChainFacts, Identity, Output, Payer, REPORT_EVERY, Received, Stop};
-pub use pool::{LaneSums, OpenPool, Pool, PoolError, PoolState, Pools, SumsLost};
+pub use pool::{Basis, LaneSums, OpenPool, Pool, PoolError, PoolState, Pools, SumsLost};
 pub use rpc::{InBlock, Rpc, RpcError, Status};
 pub use words::{WordsError, seed_of, words_of};

@@ -50,8 +50,10 @@ pub struct Offer {
 struct Body {
     #[serde(default)]
     accepts: Vec<Value>,
-    #[serde(default, alias = "message")]
+    #[serde(default)]
     error: Option<String>,
+    #[serde(default)]
+    message: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -74,7 +76,8 @@ impl Offer {
         let malformed = |error: serde_json::Error| OfferError::Malformed(error.to_string());
         let parsed: Body = serde_json::from_slice(body).map_err(malformed)?;
         if parsed.accepts.is_empty() {
-            return Err(OfferError::Refused(parsed.error.unwrap_or_default()));
+            let said = parsed.message.or(parsed.error);
+            return Err(OfferError::Refused(said.unwrap_or_default()));
         }
         let network = network(chain_id);
         let ours = parsed
@@ -212,8 +215,8 @@ mod tests {
         for bytes in [&b""[..], b"null", b"{\"accepts\":7}", b"\xff"] {
             assert!(matches!(Offer::read(bytes, "c"), Err(OfferError::Malformed(_))));
         }
-        let refused = Offer::read(br#"{"error":"channel_refused","accepts":[]}"#, "c");
-        assert_eq!(refused, Err(OfferError::Refused("channel_refused".to_owned())));
+        let refused = Offer::read(br#"{"error":"channel_refused","message":"Open one."}"#, "c");
+        assert_eq!(refused, Err(OfferError::Refused("Open one.".to_owned())));
     }
 
     #[test]

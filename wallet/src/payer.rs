@@ -19,7 +19,7 @@ use sha2::{Digest, Sha256};
 use crate::{
     ledger::{Room, RoomLimit},
     offer::LaneDue,
-    pool::LaneSums,
+    pool::{Basis, LaneSums},
 };
 
 /// Between two quality reports.
@@ -184,8 +184,8 @@ pub enum Output {
     Pay {
         /// What to sign.
         voucher: Voucher,
-        /// What the relay says it served, to be kept with it.
-        served_ms: u64,
+        /// To be kept with it.
+        basis: Basis,
     },
     /// Send the newest voucher again: the relay does not know it.
     Resend,
@@ -221,7 +221,7 @@ impl Run {
         let Terms { payee, stream, terms_version, .. } = agreed.terms;
         let key = LaneKey { channel, payee, stream, lane: agreed.terms.lane() };
         let sums = known.iter().find(|sums| sums.key == key).copied();
-        let sums = sums.unwrap_or_else(|| LaneSums::new(key, terms_version));
+        let sums = sums.unwrap_or_else(|| LaneSums::new(key, terms_version, agreed.terms.rate));
         let LaneSums { media_ms, bytes, served_ms, .. } = sums;
         let (served_before_ms, state) = (served_ms, LaneState::Pending);
         let (is_acknowledged, sent_bytes) = (false, 0);
@@ -254,6 +254,10 @@ impl Run {
         let Terms { rate, min_prepay, .. } = self.agreed.terms;
         let owed = lane::cost(rate, self.payable_ms());
         owed.checked_add(min_prepay).unwrap_or(Balance::MAX).max(self.total())
+    }
+
+    fn basis(&self) -> Basis {
+        Basis { served_ms: self.served_ms, rate: self.agreed.terms.rate }
     }
 
     /// The next voucher, of `total` or what was signed already if that is more.
@@ -372,9 +376,12 @@ impl Payer {
     ///
     /// # Errors
     /// The relay wants more than the rules allow, or there is no room for it.
-    pub fn admission(&mut self, lane: Option<LaneDue>) -> Result<(Voucher, u64), Stop> {
+    pub fn admission(&mut self, lane: Option<LaneDue>) -> Result<(Voucher, Basis), Stop> {
+        if let Some(other) = lane.filter(|lane| lane.lane != self.current.sums.key.lane) {
+            return self.settle(other);
+        }
         let run = &mut self.current;
-        if let Some(lane) = lane.filter(|lane| lane.lane == run.sums.key.lane) {
+        if let Some(lane) = lane {
             run.served_ms = run.served_ms.max(lane.served_ms);
             run.served_before_ms = run.served_ms;
             let allowed = run.admission_total().max(run.sums.cumulative);
@@ -389,7 +396,45 @@ impl Payer {
             return Err(Stop::Room(self.room.limit));
         }
         self.has_paid |= !raise.is_zero();
-        Ok((run.voucher(total, self.qos), run.served_ms))
+        let basis = run.basis();
+        Ok((run.voucher(total, self.qos), basis))
+    }
+
+    /// What is owed on another lane of the pool: who owes on any is let in on none.
+    fn settle(&mut self, lane: LaneDue) -> Result<(Voucher, Basis), Stop> {
+        let payee = self.current.sums.key.payee;
+        let owing = |sums: &&mut LaneSums| sums.key.lane == lane.lane && sums.key.payee == payee;
+        let due = lane.due;
+        let sums = self.known.iter_mut().find(owing);
+        let sums = sums.ok_or(Stop::Claim { due, allowed: Balance::ZERO })?;
+        sums.served_ms = sums.served_ms.max(lane.served_ms);
+        let payable_ms = lane::payable_ms(sums.served_ms, sums.media_ms);
+        let allowed = lane::cost(sums.rate, payable_ms).max(sums.cumulative);
+        if due > allowed {
+            return Err(Stop::Claim { due, allowed });
+        }
+        if allowed.saturating_sub(sums.cumulative) > self.room.amount {
+            return Err(Stop::Room(self.room.limit));
+        }
+        sums.nonce = sums.nonce.checked_add(1).expect("2^64 vouchers are never signed");
+        sums.cumulative = allowed;
+        let LaneSums { key, terms_version, nonce, cumulative, media_ms, bytes, .. } = *sums;
+        let basis = Basis { served_ms: sums.served_ms, rate: sums.rate };
+        let LaneKey { channel, payee, stream, lane } = key;
+        let qos = [0; 32];
+        let voucher = Voucher {
+            channel,
+            payee,
+            stream,
+            lane,
+            terms_version,
+            nonce,
+            cumulative,
+            media_ms,
+            bytes,
+            qos,
+        };
+        Ok((voucher, basis))
     }
 
     /// Let in: `bind_ack` is the relay's signature, `shown` the fingerprint of the certificate in
@@ -519,10 +564,10 @@ impl Payer {
             return self.outputs.push_back(Output::Declined(Stop::Room(self.room.limit)));
         }
         let voucher = run.voucher(total, [0; 32]);
-        let served_ms = run.served_ms;
+        let basis = run.basis();
         self.next = Some(run);
         self.outputs.push_back(Output::Bind(bind));
-        self.outputs.push_back(Output::Pay { voucher, served_ms });
+        self.outputs.push_back(Output::Pay { voucher, basis });
     }
 
     fn handle_bind_ack(&mut self, signature: &[u8; 64]) {
@@ -650,8 +695,8 @@ impl Payer {
         self.paid_at = Some(now);
         self.has_paid = true;
         let voucher = run.voucher(total, self.qos);
-        let served_ms = run.served_ms;
-        self.outputs.push_back(Output::Pay { voucher, served_ms });
+        let basis = run.basis();
+        self.outputs.push_back(Output::Pay { voucher, basis });
     }
 
     fn stop(&mut self, stop: Stop) {

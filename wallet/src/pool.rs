@@ -81,6 +81,8 @@ pub struct LaneSums {
     pub key: LaneKey,
     /// Version of the stream's terms.
     pub terms_version: u32,
+    /// Units per second of its terms.
+    pub rate: u64,
     /// Of the newest voucher.
     pub nonce: u64,
     /// Of the newest voucher.
@@ -95,10 +97,27 @@ pub struct LaneSums {
 
 impl LaneSums {
     /// Of a lane that was never paid.
-    pub fn new(key: LaneKey, terms_version: u32) -> Self {
-        let cumulative = Balance::ZERO;
-        Self { key, terms_version, nonce: 0, cumulative, media_ms: 0, bytes: 0, served_ms: 0 }
+    pub fn new(key: LaneKey, terms_version: u32, rate: u64) -> Self {
+        Self {
+            key,
+            terms_version,
+            rate,
+            nonce: 0,
+            cumulative: Balance::ZERO,
+            media_ms: 0,
+            bytes: 0,
+            served_ms: 0,
+        }
     }
+}
+
+/// What stands behind a voucher and is no part of it: kept beside its sums.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Basis {
+    /// As the relay last said, ms.
+    pub served_ms: u64,
+    /// Units per second.
+    pub rate: u64,
 }
 
 /// 32 bytes that nobody sees: hex in the file, nothing in logs.
@@ -206,10 +225,10 @@ impl Pool {
         if raise > self.left() { Err(PoolError::Room(RoomLimit::Pool)) } else { Ok(raise) }
     }
 
-    fn record(&mut self, voucher: &Voucher, served_ms: u64) {
+    fn record(&mut self, voucher: &Voucher, basis: Basis) {
         let key = voucher.lane_key();
         let at = self.lanes.iter().position(|lane| lane.key == key).unwrap_or_else(|| {
-            self.lanes.push(LaneSums::new(key, voucher.terms_version));
+            self.lanes.push(LaneSums::new(key, voucher.terms_version, basis.rate));
             self.lanes.len() - 1
         });
         let lane = &mut self.lanes[at];
@@ -217,7 +236,8 @@ impl Pool {
         lane.cumulative = lane.cumulative.max(voucher.cumulative);
         lane.media_ms = lane.media_ms.max(voucher.media_ms);
         lane.bytes = lane.bytes.max(voucher.bytes);
-        lane.served_ms = lane.served_ms.max(served_ms);
+        lane.served_ms = lane.served_ms.max(basis.served_ms);
+        lane.rate = lane.rate.max(basis.rate);
     }
 }
 
@@ -390,14 +410,12 @@ impl OpenPool {
     /// Signs a voucher, once its sums are on the disk: after a crash at any point nothing smaller
     /// is signed, no number twice, and nothing beyond deposit and caps.
     ///
-    /// `served_ms` is what the relay says, kept for the next session on the lane.
-    ///
     /// # Errors
     /// See [`PoolError`]; then nothing was signed.
     pub fn pay(
         &mut self,
         voucher: Voucher,
-        served_ms: u64,
+        basis: Basis,
         now_ms: u64,
     ) -> Result<SignedVoucher, PoolError> {
         if self.is_poisoned {
@@ -405,7 +423,7 @@ impl OpenPool {
         }
         let raise = self.pool.raise_of(&voucher)?;
         let mut next = self.pool.clone();
-        next.record(&voucher, served_ms);
+        next.record(&voucher, basis);
         // The caps' file first: a crash between the two counts too much, never too little.
         self.is_poisoned = true;
         if !raise.is_zero()
@@ -433,7 +451,7 @@ impl OpenPool {
             return Ok(false);
         }
         let mut next = self.pool.clone();
-        next.record(&known.voucher, 0);
+        next.record(&known.voucher, Basis { served_ms: 0, rate: 0 });
         self.keep(next)?;
         Ok(true)
     }

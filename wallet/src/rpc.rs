@@ -55,6 +55,8 @@ pub struct Status {
     pub chain_id: String,
     /// Of the newest block.
     pub height: u64,
+    /// Of the newest block, unix ms.
+    pub time_ms: u64,
 }
 
 /// `broadcast_tx_sync`: what CheckTx said.
@@ -138,7 +140,9 @@ impl Rpc {
         let chain_id = json["node_info"]["network"].as_str();
         let chain_id = chain_id.ok_or_else(|| self.malformed(METHOD, "no network".to_owned()))?;
         let height = self.number(METHOD, &json["sync_info"]["latest_block_height"])?;
-        Ok(Status { chain_id: chain_id.to_owned(), height })
+        let time = json["sync_info"]["latest_block_time"].as_str().and_then(unix_ms);
+        let time_ms = time.ok_or_else(|| self.malformed(METHOD, "no block time".to_owned()))?;
+        Ok(Status { chain_id: chain_id.to_owned(), height, time_ms })
     }
 
     /// The JSON record behind a path; `None`: there is none.
@@ -219,5 +223,54 @@ impl Rpc {
             }
             thread::sleep(POLL);
         }
+    }
+}
+
+/// Unix ms of a time in UTC (RFC 3339, `2026-11-22T16:39:52.5Z`), as CometBFT writes it; `None`: it
+/// is none, or before 1970.
+fn unix_ms(text: &str) -> Option<u64> {
+    let (date, time) = text.strip_suffix('Z')?.split_once('T')?;
+    let numbers = |text: &str, by: char| {
+        text.split(by).map(|part| part.parse::<u64>().ok()).collect::<Option<Vec<u64>>>()
+    };
+    let (clock, fraction) = time.split_once('.').unwrap_or((time, ""));
+    let [year, month, day] = numbers(date, '-')?[..] else { return None };
+    let [hour, minute, second] = numbers(clock, ':')?[..] else { return None };
+    let in_range = (1970..10_000).contains(&year)
+        && (1..=12).contains(&month)
+        && (1..=31).contains(&day)
+        && hour < 24
+        && minute < 60
+        && second <= 60
+        && fraction.bytes().all(|byte| byte.is_ascii_digit());
+    if !in_range {
+        return None;
+    }
+    // Days of the civil calendar, with years that begin in March.
+    let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+    let days = 365 * year + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + day - 1;
+    let seconds = (days - 719_468) * 86_400 + hour * 3_600 + minute * 60 + second;
+    let ms: u64 = format!("{fraction:0<3}").get(..3)?.parse().ok()?;
+    Some(seconds * 1000 + ms)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_block_time_is_read_or_refused() {
+        #[track_caller]
+        fn check(text: &str, expected: Option<u64>) {
+            assert_eq!(unix_ms(text), expected, "{text}");
+        }
+        check("1970-01-01T00:00:00Z", Some(0));
+        check("2000-02-29T12:00:00.5Z", Some(951_825_600_500));
+        check("2026-11-22T16:39:52.123456789Z", Some(1_795_365_592_123));
+        for text in ["", "Z", "T", "0001-01-01T00:00:00Z", "2026-13-01T00:00:00Z", "2026-11-22"] {
+            check(text, None);
+        }
+        check("1970-01-01T00:00:00.éZ", None);
+        check("1970-01-01T24:00:00Z", None);
     }
 }

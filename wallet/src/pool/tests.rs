@@ -10,6 +10,7 @@ use crate::{
 const CHAIN: &str = "sutantra-test-1";
 const NOW_MS: u64 = 1_700_000_000_000;
 const DEPOSIT: u64 = 1_000;
+const BASIS: Basis = Basis { served_ms: 65, rate: 1 };
 
 fn pools(dir: &TempDir) -> Pools {
     Pools::open(dir.path(), CHAIN).expect("a directory")
@@ -41,7 +42,7 @@ fn sums_only_grow_and_stay_within_deposit_and_caps() {
     let mut open = pools.create(&draft()).expect("new");
     let pool = open.pool().clone();
     let mut pay = |lane, nonce, cumulative| {
-        open.pay(voucher(&pool, lane, nonce, cumulative), 0, NOW_MS)
+        open.pay(voucher(&pool, lane, nonce, cumulative), BASIS, NOW_MS)
             .map(|signed| signed.voucher.nonce)
     };
     assert!(matches!(pay(1, 1, 100), Ok(1)));
@@ -52,11 +53,11 @@ fn sums_only_grow_and_stay_within_deposit_and_caps() {
     assert!(matches!(pay(2, 1, 900), Ok(1)));
     assert!(matches!(pay(2, 2, 901), Err(PoolError::Room(RoomLimit::Pool))));
     let foreign = Voucher { stream: StreamId::ZERO, ..voucher(&pool, 3, 1, 0) };
-    assert!(matches!(open.pay(foreign, 0, NOW_MS), Err(PoolError::Foreign)));
+    assert!(matches!(open.pay(foreign, BASIS, NOW_MS), Err(PoolError::Foreign)));
     let foreign = Voucher { channel: ChannelId::ZERO, ..voucher(&pool, 3, 1, 0) };
-    assert!(matches!(open.pay(foreign, 0, NOW_MS), Err(PoolError::Foreign)));
+    assert!(matches!(open.pay(foreign, BASIS, NOW_MS), Err(PoolError::Foreign)));
     let version = Voucher { terms_version: 2, ..voucher(&pool, 1, 9, 100) };
-    assert!(matches!(open.pay(version, 0, NOW_MS), Err(PoolError::Behind { .. })));
+    assert!(matches!(open.pay(version, BASIS, NOW_MS), Err(PoolError::Behind { .. })));
 
     let caps = Caps { per_stream: Balance::of(1_010), per_day: Balance::of(5_000) };
     pools.ledger().set_caps(caps).expect("written");
@@ -64,9 +65,9 @@ fn sums_only_grow_and_stay_within_deposit_and_caps() {
     open.follow(&channel).expect("written");
     let room = open.room(NOW_MS, &StreamId([3; 32])).expect("read");
     assert_eq!(room, Room { amount: Balance::of(10), limit: RoomLimit::StreamCap });
-    let beyond = open.pay(voucher(&pool, 1, 3, 111), 0, NOW_MS);
+    let beyond = open.pay(voucher(&pool, 1, 3, 111), BASIS, NOW_MS);
     assert!(matches!(beyond, Err(PoolError::Room(RoomLimit::StreamCap))));
-    open.pay(voucher(&pool, 1, 3, 110), 0, NOW_MS).expect("within the cap");
+    open.pay(voucher(&pool, 1, 3, 110), BASIS, NOW_MS).expect("within the cap");
 }
 
 fn on_chain(pool: &Pool, deposits: Balance) -> Channel {
@@ -90,7 +91,7 @@ fn a_pool_has_one_writer_and_keeps_its_sums() {
     let pool = open.pool().clone();
     assert!(matches!(pools.pay_from(&pool.channel), Err(PoolError::Busy(_))));
     assert!(matches!(pools.forget(&pool.channel), Err(PoolError::Busy(_))));
-    let signed = open.pay(voucher(&pool, 1, 7, 70), 65, NOW_MS).expect("within the deposit");
+    let signed = open.pay(voucher(&pool, 1, 7, 70), BASIS, NOW_MS).expect("within the deposit");
     assert!(signed.verify(&pool.voucher_key(), CHAIN).is_ok());
     drop(open);
     // A pool that was paid from is never made anew.
@@ -136,10 +137,10 @@ fn a_voucher_that_only_the_relay_knows_raises_the_sums() {
     let known = voucher(&pool, 1, 40, 400).sign(&key, CHAIN);
     assert!(open.raise(&known).expect("written"));
     assert!(matches!(
-        open.pay(voucher(&pool, 1, 40, 401), 0, NOW_MS),
+        open.pay(voucher(&pool, 1, 40, 401), BASIS, NOW_MS),
         Err(PoolError::Behind { .. })
     ));
-    open.pay(voucher(&pool, 1, 41, 401), 0, NOW_MS).expect("above it");
+    open.pay(voucher(&pool, 1, 41, 401), BASIS, NOW_MS).expect("above it");
     let older = voucher(&pool, 1, 39, 390).sign(&key, CHAIN);
     assert!(open.raise(&older).expect("written"));
     assert_eq!(open.pool().signed(), Balance::of(401));
@@ -170,14 +171,14 @@ proptest! {
             let (nonce, cumulative) = sums.map_or((0, 0), |sums| (sums.nonce, sums.cumulative.units()));
             let next = voucher(pool.pool(), lane, nonce + 1, cumulative as u64 + raise);
             stop_after(crash_after);
-            let result = pool.pay(next, 0, NOW_MS);
+            let result = pool.pay(next, BASIS, NOW_MS);
             stop_after(None);
             match result {
                 Ok(voucher) => signed.push(voucher.voucher),
                 Err(PoolError::Room(_)) => {}
                 Err(PoolError::File(_)) => {
                     // Without a restart it signs nothing more.
-                    let after = pool.pay(voucher(pool.pool(), lane, nonce + 9, 999), 0, NOW_MS);
+                    let after = pool.pay(voucher(pool.pool(), lane, nonce + 9, 999), BASIS, NOW_MS);
                     prop_assert!(matches!(after, Err(PoolError::Poisoned)));
                     continue;
                 }

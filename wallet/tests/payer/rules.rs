@@ -23,7 +23,11 @@ fn terms_are_held_against_the_chain() {
     }
     let wrong = |refused: TermsRefused| Err(Stop::Terms(refused));
     check(|_| {}, Ok(()));
-    check(|terms| terms.rate -= 1, Ok(()));
+    let cheaper = |terms: &mut Terms| {
+        terms.rate -= 500;
+        terms.min_prepay = Balance::of(2 * terms.rate);
+    };
+    check(cheaper, Ok(()));
     check(|terms| terms.rate += 1, wrong(TermsRefused::Rate { asked: RATE + 1, price: RATE }));
     check(|terms| terms.tier = 1, wrong(TermsRefused::Rate { asked: RATE, price: RATE / 2 }));
     check(|terms| terms.tier = 3, wrong(TermsRefused::Version(1)));

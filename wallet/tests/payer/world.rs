@@ -230,7 +230,7 @@ fn watch(cadence_ms: u32, rtt_ms: u64, lost_per_mille: u64, seed: u64) -> u32 {
             post.push(Post::ToRelay(now + rtt_ms / 2, voucher.cumulative));
         }
     }
-    assert!(relay.served_ms > 60_000, "the world ran");
+    assert!(relay.served_ms > 5_000, "the world ran");
     relay.pauses
 }
 
@@ -247,6 +247,49 @@ fn an_honest_viewer_is_never_paused() {
             }
         }
     }
+}
+
+/// The model can fail: a path that loses every third half-second pauses its viewer.
+#[test]
+fn a_path_far_worse_than_the_model_pauses() {
+    assert!(watch(1_000, 300, 333, 1) > 0);
+}
+
+/// `chain-types/vectors/money.json`, the file that the browser's wallet is held against too.
+#[test]
+fn the_payer_signs_the_totals_of_the_vectors() {
+    let text = include_str!("../../../chain-types/vectors/money.json");
+    let vectors: serde_json::Value = serde_json::from_str(text).expect("JSON");
+    let totals = vectors["lanes"]["totals"].as_array().expect("a table");
+    let mut checked = 0;
+    // One writer has one session; the rows of several are the browser's tabs.
+    for row in totals.iter().filter(|row| row["sessions"] == 1) {
+        let number = |key: &str| row[key].as_str().expect("decimal").parse::<u64>().expect("u64");
+        let cadence_ms = u32::try_from(row["cadence_ms"].as_u64().expect("ms")).expect("ms");
+        let min_prepay = row["min_prepay"].as_str().expect("decimal").parse().expect("units");
+        let rate = number("rate");
+        let mut facts = facts();
+        facts.stream.terms = vec![price(1, rate, 1)];
+        let terms = Terms { rate, min_prepay, ..terms(cadence_ms) };
+        let agreed = facts.agree(terms.clone()).expect("as on chain");
+        let voucher_key = AccountId::from(&voucher_key());
+        let mut payer = Payer::new(CHAIN, identity(), voucher_key, facts, agreed, &[], PLENTY);
+        let start = Instant::now();
+        let first = let_in(&mut payer, start);
+        let admitted: Balance =
+            row["signed_total"].as_str().expect("decimal").parse().expect("units");
+        payer.handle_media(start, number("media_ms"), 1);
+        let later = start + Duration::from_millis(cadence_ms.into());
+        payer.handle_frame(
+            later,
+            ack(first.lane, first.cumulative, number("served_ms"), LaneState::Active),
+        );
+        let signed =
+            vouchers(&outputs(&mut payer)).last().map_or(first.cumulative, |one| one.cumulative);
+        assert_eq!(signed, admitted.max(terms.min_prepay), "{row}");
+        checked += 1;
+    }
+    assert!(checked >= 3, "the table has rows of one session");
 }
 
 proptest! {
@@ -266,7 +309,7 @@ proptest! {
             stream: terms.stream,
             lane: terms.lane(),
         };
-        let mut sums = LaneSums::new(key, 1);
+        let mut sums = LaneSums::new(key, 1, RATE);
         for claim in claims {
             let mut payer = payer(terms.clone(), &[sums]);
             let first = let_in(&mut payer, start);
@@ -353,6 +396,7 @@ fn a_returning_viewer_is_let_in_on_what_is_left_of_its_prepayment() {
     let sums = LaneSums {
         key: prepaid.lane_key(),
         terms_version: 1,
+        rate: RATE,
         nonce: 11,
         cumulative: Balance::of(12_000_000),
         media_ms: 10_000,
@@ -370,6 +414,17 @@ fn a_returning_viewer_is_let_in_on_what_is_left_of_its_prepayment() {
     };
     let (voucher, _) = again.admission(Some(lane)).expect("what it owes and the prepayment");
     assert_eq!((voucher.nonce, voucher.cumulative), (13, Balance::of(12_000_000)));
+    // What is owed on another lane of the pool is paid first, as far as it was received.
+    let key = LaneKey { stream: StreamId([33; 32]), lane: 77, ..prepaid.lane_key() };
+    let other = LaneSums { key, cumulative: Balance::of(9_000_000), ..sums };
+    let mut owing = payer(terms(1_000), &[sums, other]);
+    let due = LaneDue { lane: 77, due: Balance::of(10_500_000), served_ms: 10_500, ..lane };
+    let (voucher, _) = owing.admission(Some(due)).expect("it was received");
+    assert_eq!((voucher.lane_key(), voucher.cumulative), (key, Balance::of(10_500_000)));
+    let due = LaneDue { due: Balance::of(12_000_000), served_ms: 12_000, ..due };
+    assert!(matches!(owing.admission(Some(due)), Err(Stop::Claim { .. })));
+    let due = LaneDue { lane: 78, ..due };
+    assert!(matches!(owing.admission(Some(due)), Err(Stop::Claim { .. })));
     // More than it sent us, by a second and more.
     let lane = LaneDue { due: Balance::of(15_000_000), served_ms: 13_000, ..lane };
     assert!(matches!(again.admission(Some(lane)), Err(Stop::Claim { .. })));
