@@ -51,6 +51,14 @@ pub struct Config {
     pub tls: TlsChoice,
     /// 0 to [`GATHER_US_MAX`] microseconds.
     pub gather: Duration,
+    /// Run a chain, on which streams have prices.
+    pub chain: bool,
+    /// Where the chain's RPC listens besides `/rpc` of HTTP.
+    pub rpc: SocketAddr,
+    /// Nobody chose it: another process may have it.
+    pub rpc_is_default: bool,
+    /// The faucet serves other machines too.
+    pub faucet_public: bool,
     /// Socket of a foreign decision source.
     pub decisions: Option<PathBuf>,
     /// Form of log lines.
@@ -347,9 +355,13 @@ impl Layers {
     }
 
     fn switch(&mut self, key: &'static Key) -> bool {
+        self.switch_or(key, false)
+    }
+
+    fn switch_or(&mut self, key: &'static Key, default: bool) -> bool {
         self.one(
             key,
-            false,
+            default,
             |value| Some(value.to_string()),
             |text| match text {
                 "true" | "1" | "yes" | "on" => Ok(true),
@@ -449,6 +461,15 @@ impl Layers {
                 _ => Err("write unix: and the path of a socket".to_owned()),
             },
         );
+        let chain_is_default = !self.given.contains_key(keys::CHAIN.name);
+        let chain = self.switch_or(&keys::CHAIN, decisions.is_none());
+        if chain && !chain_is_default && decisions.is_some() {
+            self.conflict("--decisions takes the place of the chain: drop one of the two");
+        }
+        let rpc_is_default = !self.given.contains_key(keys::RPC.name);
+        let rpc_default = SocketAddr::from((Ipv4Addr::LOCALHOST, 26657));
+        let rpc = self.one(&keys::RPC, rpc_default, |v| quoted(v), parse_http);
+        let faucet_public = self.switch(&keys::FAUCET_PUBLIC);
         let log_format = self.one(
             &keys::LOG_FORMAT,
             LogFormat::Text,
@@ -499,6 +520,10 @@ impl Layers {
             open,
             tls,
             gather,
+            chain,
+            rpc,
+            rpc_is_default,
+            faucet_public,
             decisions,
             log_format,
         };

@@ -25,6 +25,8 @@ use player::Player;
 
 /// Name of the stream.
 pub const NAME: &str = "demo";
+/// Its title.
+pub const TITLE: &str = "Demo";
 /// A player that is later than this (the host slept) goes on from now instead of catching up.
 const LATE_MAX: Duration = Duration::from_millis(500);
 
@@ -55,7 +57,7 @@ impl Demo {
         let clip = Clip::embedded()?;
         let name: StreamName = NAME.parse().expect("a valid name, fixed here");
         let (stream, mut source) = control
-            .open_local(&name, "Demo", &[Codec::Vp8, Codec::Opus])
+            .open_local(&name, TITLE, &[Codec::Vp8, Codec::Opus])
             .map_err(DemoError::Refused)?;
         let (stop, stopped) = crossbeam_channel::bounded(0);
         let thread = thread::Builder::new().name("demo".to_owned()).spawn(move || {

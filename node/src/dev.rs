@@ -13,12 +13,16 @@ use std::{
 };
 
 use anyhow::{Context, anyhow, bail};
-use chain_types::AccountId;
+use chain_types::{AccountId, StreamId, frame::PAY_CHANNEL_LABEL};
+use crossbeam_channel::Receiver;
+use settlement::money::{Money, MoneyConfig};
 use sfu::{
     Relay, RelayConfig, StartError, Started,
     io::{BindError, LinkKind},
     limits::SESSIONS_PER_SHARD_MAX,
-    ports::{foreign::ForeignDecisions, gate::MonotonicClock},
+    ports::{
+        Frame, SideChannelConfig, UsageReport, foreign::ForeignDecisions, gate::MonotonicClock,
+    },
 };
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -26,6 +30,7 @@ use tracing_subscriber::EnvFilter;
 use crate::{
     admission::{Admission, Grants, Open},
     banner::{self, Banner},
+    chain::{self, EmbeddedChain, Keys},
     config::{
         Config, Link, LogFormat, TlsChoice, endpoints,
         home::{self, Home},
@@ -35,6 +40,7 @@ use crate::{
     http::{self, About, Access},
     lan::{self, Authority},
     metrics::{BuildInfo, Metrics},
+    paying::{Announcer, BySettlement, Paying, RelayOutlets},
     relay_control::{ByAdmission, ByForeign, Control, DecisionSource},
     tls::{self, Tls},
 };
@@ -45,6 +51,14 @@ const RUNTIME_THREADS: usize = 2;
 /// could fill a disk with; it is counted in the metrics instead.
 const LOG_DEFAULT: &str =
     "info,str0m=error,str0m_proto=error,is=error,dimpl=error,sctp_proto=error";
+/// Time between two vouchers, ms.
+const CADENCE_MS: u32 = 1000;
+/// How far behind a viewer may be before media stops, ms.
+const GRACE_MS: u32 = 3000;
+/// How long a session waits for money, s.
+const PAUSE_MAX_S: u32 = 60;
+/// Unreserved money that the relay bears for a channel, in time of its rate, s.
+const EXPOSURE_S: u32 = 10;
 /// Exit code of a process that Ctrl-C ended (128 + SIGINT).
 const INTERRUPTED: i32 = 130;
 
@@ -68,6 +82,12 @@ pub fn run(config: Config, file: Option<PathBuf>) -> anyhow::Result<()> {
 
     let host = sfu::io::host_addresses();
     let (link, no_uring) = choose_link(config.link)?;
+    let base_url =
+        format!("{}://{}", web.scheme(), shown_authority(http_at, &host, web.authority.is_some()));
+    let chain = match config.chain {
+        true => Some(OwnChain::start(&config, home.dir(), &base_url)?),
+        false => None,
+    };
     let relay_config = RelayConfig {
         shards: config.shards,
         link,
@@ -81,15 +101,29 @@ pub fn run(config: Config, file: Option<PathBuf>) -> anyhow::Result<()> {
         gather: config.gather,
         certificate,
         sessions_max: config.shards * SESSIONS_PER_SHARD_MAX,
-        side_channel: None,
-        usage: false,
+        side_channel: chain
+            .is_some()
+            .then(|| SideChannelConfig { label: PAY_CHANNEL_LABEL.into() }),
+        usage: chain.is_some(),
     };
-    let Started { relay, events, gates, .. } = start_relay(relay_config)?;
+    let Started { relay, events, gates, frames, usage } = start_relay(relay_config)?;
     let relay = Arc::new(relay);
     let version = env!("CARGO_PKG_VERSION");
     let metrics = Arc::new(Metrics::new(&BuildInfo { version, link: link.to_string(), started }));
-    let source = decision_source(config.decisions.as_deref(), gates.clock())?;
-    let (control, inputs) = Control::new(relay.clone(), events, gates, source, metrics.clone());
+    let mut paying = None;
+    let source: Box<dyn DecisionSource> = match (&chain, config.decisions.as_deref()) {
+        (Some(chain), _) => {
+            let faucet = config.faucet_public || http_at.ip().is_loopback();
+            let opened = chain.open_till(home.dir(), &relay, (frames, usage), faucet);
+            let (till, source) = opened?;
+            paying = Some(till);
+            Box::new(source)
+        }
+        (None, socket) => decision_source(socket, gates.clock())?,
+    };
+    let announcer = paying.as_deref().map(Announcer::new);
+    let (control, inputs) =
+        Control::new(relay.clone(), events, gates, source, metrics.clone(), announcer);
     let decider = {
         let control = control.clone();
         let name = "control".to_owned();
@@ -102,8 +136,6 @@ pub fn run(config: Config, file: Option<PathBuf>) -> anyhow::Result<()> {
     };
 
     let endpoints = relay.endpoints().to_vec();
-    let base_url =
-        format!("{}://{}", web.scheme(), shown_authority(http_at, &host, web.authority.is_some()));
     let about = About {
         version,
         link: link.to_string(),
@@ -121,13 +153,15 @@ pub fn run(config: Config, file: Option<PathBuf>) -> anyhow::Result<()> {
     // On an open relay a page's token opens nothing, and must not open anything later either.
     let issuer = if config.open { home::passing_key() } else { issuer };
     let access = Access { admission, grants, issuer };
-    let app = http::router(control.clone(), access, metrics, about);
+    let app = http::router(control.clone(), access, metrics, about, paying.clone());
+    let rpc = chain.as_ref().map(|chain| bind_rpc(&config, chain)).transpose()?.flatten();
 
     // Plain HTTP, also where HTTPS is spoken: commands of this home send signed words only.
     home.announce(&format!("http://{}", reachable(http_at)))?;
     let bound: Vec<_> = endpoints.iter().map(|endpoint| endpoint.bind).collect();
     let advertised: Vec<_> = endpoints.iter().map(|endpoint| endpoint.advertise.ip()).collect();
     let asked_for = config.link == Link::Epoll;
+    let rpc_at = rpc.as_ref().and_then(|(listener, _)| listener.local_addr().ok());
     let screen = Banner {
         version: version.to_owned(),
         demo: demo.is_some().then(|| format!("{base_url}/watch/{}", demo::NAME)),
@@ -141,7 +175,10 @@ pub fn run(config: Config, file: Option<PathBuf>) -> anyhow::Result<()> {
             doctor::udp_port(&bound),
             doctor::buffers(relay.buffer_bytes()),
             doctor::candidates(&advertised),
-        ],
+        ]
+        .into_iter()
+        .chain(chain.as_ref().map(|chain| doctor::chain(chain.id(), rpc_at)))
+        .collect(),
         lan: web.authority.as_ref().map(|_| banner::Lan {
             guide: lan::trust_guide(&base_url),
             qr_code: lan::qr_code(&format!("{base_url}/")).unwrap_or_default(),
@@ -162,6 +199,11 @@ pub fn run(config: Config, file: Option<PathBuf>) -> anyhow::Result<()> {
         // Before the screen: who reads it may press Ctrl-C at once.
         let ended = end_of_run()?;
         web.keep_fresh()?;
+        if let Some((listener, router)) = rpc {
+            let listener =
+                tokio::net::TcpListener::from_std(listener).context("the RPC listener")?;
+            tokio::spawn(async move { axum::serve(listener, router).await });
+        }
         show(&screen);
         tls::serve(listener, web.tls, app, async {
             ended.await;
@@ -177,8 +219,88 @@ pub fn run(config: Config, file: Option<PathBuf>) -> anyhow::Result<()> {
     drop(demo);
     drop((control, relay));
     decider.join().map_err(|_| anyhow!("the control side has panicked"))?;
+    // MONEY last, when nothing is served any more; then the chain, which it may still hand to.
+    if let Some(paying) = &paying {
+        paying.money.stop();
+        paying.chain.stop();
+    }
     tracing::info!("stopped");
     Ok(())
+}
+
+/// The chain of this home, with the node's relay and demo stream known to it.
+struct OwnChain {
+    keys: Keys,
+    chain: Arc<EmbeddedChain>,
+    demo: Option<StreamId>,
+}
+
+impl OwnChain {
+    fn start(config: &Config, home: &Path, base_url: &str) -> anyhow::Result<Self> {
+        let keys = Keys::open(home)?;
+        let chain = EmbeddedChain::start(home, &keys).map_err(chain::unusable)?;
+        let demo = chain.introduce(&keys, base_url, config.demo).map_err(chain::unusable)?;
+        Ok(Self { keys, chain, demo: config.demo.then_some(demo) })
+    }
+
+    fn id(&self) -> &str {
+        settlement::Chain::chain_id(&*self.chain)
+    }
+
+    /// Starts MONEY beside the relay.
+    fn open_till(
+        &self,
+        home: &Path,
+        relay: &Arc<Relay>,
+        (frames, usage): (Receiver<Frame>, Receiver<UsageReport>),
+        faucet: bool,
+    ) -> anyhow::Result<(Arc<Paying>, BySettlement)> {
+        let payee = AccountId::from(&self.keys.operator);
+        let relay_key = AccountId::from(&self.keys.relay);
+        let money = MoneyConfig {
+            home: home.join("settlement"),
+            payee,
+            relay_key: self.keys.relay.clone(),
+            relay_fingerprint: relay.fingerprint(),
+            fee_wallet: self.keys.fees.clone(),
+            cadence_ms: CADENCE_MS,
+            grace_ms: GRACE_MS,
+            pause_max_s: PAUSE_MAX_S,
+            exposure_seconds: EXPOSURE_S,
+            serve_free: Vec::new(),
+            min_share_bps: 0,
+        };
+        let (outlets, gates) = RelayOutlets::new(relay.clone());
+        let chain: Arc<dyn settlement::Chain> = self.chain.clone();
+        let money = Money::start(money, chain, Box::new(outlets), frames, usage)
+            .context("the books of this home cannot be used")?;
+        let alias = |stream| (demo::NAME.parse().expect("a valid name, fixed there"), stream);
+        let paying = Paying {
+            money: money.clone(),
+            chain: self.chain.clone(),
+            aliases: self.demo.map(alias).into_iter().collect(),
+            payee,
+            relay_key,
+            faucet,
+        };
+        Ok((Arc::new(paying), BySettlement::new(money, gates)))
+    }
+}
+
+/// The chain's RPC on an address of its own, as people's tools expect it. Where nobody chose the
+/// address and it is taken, `/rpc` of HTTP has to do.
+fn bind_rpc(
+    config: &Config,
+    chain: &OwnChain,
+) -> anyhow::Result<Option<(TcpListener, axum::Router)>> {
+    match TcpListener::bind(config.rpc) {
+        Ok(listener) => {
+            listener.set_nonblocking(true).context("the RPC listener")?;
+            Ok(Some((listener, chain.chain.engine().rpc_router())))
+        }
+        Err(_) if config.rpc_is_default => Ok(None),
+        Err(error) => bail!("--rpc {}: {error}; choose another address", config.rpc),
+    }
 }
 
 /// Who opens gates: another process at `socket`, else admission's own word.

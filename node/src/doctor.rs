@@ -32,6 +32,22 @@ pub fn link(chosen: LinkKind, asked_for: bool, refused: Option<&str>, shards: us
     }
 }
 
+/// The chain, and where tools find its RPC.
+pub fn chain(id: &str, rpc: Option<SocketAddr>) -> Check {
+    let name = "chain";
+    match rpc {
+        Some(rpc) => {
+            Check { name, good: true, found: format!("{id}, RPC at http://{rpc}"), remedy: vec![] }
+        }
+        None => Check {
+            name,
+            good: true,
+            found: format!("{id}, RPC under /rpc of the page (port 26657 is taken)"),
+            remedy: vec![],
+        },
+    }
+}
+
 /// The UDP port, on each local address.
 pub fn udp_port(bound: &[SocketAddr]) -> Check {
     let mut ports: Vec<_> = bound.iter().map(SocketAddr::port).collect();

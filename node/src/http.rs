@@ -20,6 +20,7 @@ use chain_types::SigningKey;
 use crate::{
     admission::{Admission, Grants},
     metrics::Metrics,
+    paying::Paying,
     relay_control::Control,
 };
 
@@ -28,11 +29,13 @@ mod api;
 mod body;
 mod grant;
 mod origin;
+mod pay;
 mod problem;
 mod revoke;
 mod sdp;
 mod sdpfrag;
 mod session;
+mod x402;
 
 pub use problem::Problem;
 
@@ -75,29 +78,37 @@ pub struct Http {
     access: Arc<Access>,
     metrics: Arc<Metrics>,
     about: Arc<About>,
+    paying: Option<Arc<Paying>>,
 }
 
-/// The whole HTTP face.
+/// The whole HTTP face; with `paying` streams of the chain too, and the chain's RPC under `/rpc`.
 pub fn router(
     control: Arc<Control>,
     access: Access,
     metrics: Arc<Metrics>,
     about: About,
+    paying: Option<Arc<Paying>>,
 ) -> Router {
-    let http = Http { control, access: Arc::new(access), metrics, about: Arc::new(about) };
+    let rpc = paying.as_ref().map(|paying| paying.chain.engine().rpc_router());
+    let access = Arc::new(access);
+    let http = Http { control, access, metrics, about: Arc::new(about), paying };
     // Any origin may publish and watch: what it needs is a token, and no cookie exists.
     let shared = Router::new()
         .route("/whip/{stream}", post(sdp::whip))
         .route("/whep/{stream}", post(sdp::whep))
         .route("/session/{resource}", axum::routing::patch(session::patch).delete(session::delete))
+        .route("/session/{resource}/pay", post(pay::frames))
+        .route("/api/chain", get(pay::chain))
+        .route("/api/earnings/{stream}", get(pay::earnings))
         .route("/api/streams", get(api::streams))
         .route("/api/streams/{stream}", get(api::stream))
         .route("/api/status", get(api::status))
         // Before the layer, which answers OPTIONS in its place.
         .method_not_allowed_fallback(method_not_allowed)
         .layer(middleware::from_fn(cross_origin));
-    Router::new()
+    let router = Router::new()
         .merge(shared)
+        .route("/api/faucet", post(pay::faucet))
         .route("/api/grant", get(grant::grant))
         .route("/api/admin/revoke", post(revoke::revoke))
         .route("/metrics", get(api::metrics))
@@ -107,7 +118,11 @@ pub fn router(
         .fallback(page)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(middleware::from_fn_with_state(http.clone(), observe))
-        .with_state(http)
+        .with_state(http);
+    match rpc {
+        Some(rpc) => router.nest("/rpc", rpc),
+        None => router,
+    }
 }
 
 /// Pages and their parts, each under the path that the `web` crate gives it.
@@ -169,10 +184,14 @@ async fn cross_origin(request: Request, next: Next) -> Response {
     for (name, value) in [
         (header::ACCESS_CONTROL_ALLOW_ORIGIN, "*"),
         (header::ACCESS_CONTROL_ALLOW_METHODS, "GET, POST, PATCH, DELETE, OPTIONS"),
-        (header::ACCESS_CONTROL_ALLOW_HEADERS, "Authorization, Content-Type, If-Match"),
+        (
+            header::ACCESS_CONTROL_ALLOW_HEADERS,
+            "Authorization, Content-Type, If-Match, Payment-Signature",
+        ),
         (
             header::ACCESS_CONTROL_EXPOSE_HEADERS,
-            "Location, Link, ETag, WWW-Authenticate, Accept-Patch, Retry-After",
+            "Location, Link, ETag, WWW-Authenticate, Accept-Patch, Retry-After, Payment-Required, \
+             Payment-Response",
         ),
         (header::ACCESS_CONTROL_MAX_AGE, "86400"),
     ] {

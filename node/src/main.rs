@@ -13,6 +13,7 @@ use std::{
 
 mod admission;
 mod banner;
+mod chain;
 mod cli;
 mod config;
 mod demo;
@@ -22,6 +23,7 @@ mod grants;
 mod http;
 mod lan;
 mod metrics;
+mod paying;
 mod relay_control;
 mod streams;
 mod tls;

@@ -4,8 +4,9 @@
 //! the gates ([`Control::run`]). Media never passes here.
 
 use std::{
+    collections::VecDeque,
     sync::{
-        Arc, Mutex, MutexGuard,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::{Duration, Instant},
@@ -16,13 +17,14 @@ use crossbeam_channel::{Receiver, Sender, select};
 use sfu::{
     LocalSource, OfferError, Relay,
     ports::{
-        CloseReason, Codec, Event, Gate, GateSender, Role, SlotId, StreamKey,
-        foreign::ForeignDecisions,
+        CloseReason, Codec, Event, Gate, GateSender, Role, SessionKey, SlotId, SlotUsage,
+        StreamKey, foreign::ForeignDecisions,
     },
 };
 
 use crate::{
     metrics::Metrics,
+    paying::Announcer,
     streams::{
         Lease, NewSession, Output, Refused, ResourceId, StreamFacts, StreamName, Streams, Totals,
     },
@@ -33,15 +35,24 @@ use crate::{
 const DECISIONS_MAX: usize = 4096;
 /// How often leases and absent publishers are looked at.
 const TICK: Duration = Duration::from_millis(250);
+/// How long the URL of a session that paid answers after its end, and how many such are kept.
+const OVER_KEPT: Duration = Duration::from_secs(60);
+const OVER_MAX: usize = 4096;
 /// How soon a gate command that found a full ring is offered again.
 const BACKLOG_RETRY: Duration = Duration::from_millis(10);
 
 /// Who decides which gate is open.
 pub trait DecisionSource: Send {
     /// A subscriber is connected: the gate to set at once, `None` to leave it closed.
-    fn connected(&mut self, stream: &StreamName, slot: SlotId, lease: &Lease) -> Option<Gate>;
-    /// The session of this slot is over.
-    fn closed(&mut self, slot: SlotId);
+    fn connected(
+        &mut self,
+        stream: &StreamName,
+        session: SessionKey,
+        slot: SlotId,
+        lease: &Lease,
+    ) -> Option<Gate>;
+    /// A session is over; `usage` is all that its slot was sent, where that is reported.
+    fn closed(&mut self, session: SessionKey, slot: Option<SlotId>, usage: Option<SlotUsage>);
     /// Decisions that come later; [`crossbeam_channel::never`] if there are none.
     fn decisions(&self) -> Receiver<(SlotId, Gate)>;
 }
@@ -50,11 +61,17 @@ pub trait DecisionSource: Send {
 pub struct ByAdmission;
 
 impl DecisionSource for ByAdmission {
-    fn connected(&mut self, _: &StreamName, _: SlotId, lease: &Lease) -> Option<Gate> {
+    fn connected(
+        &mut self,
+        _: &StreamName,
+        _: SessionKey,
+        _: SlotId,
+        lease: &Lease,
+    ) -> Option<Gate> {
         Some(Gate { open: true, layer_cap: lease.layer_cap, valid_until: lease.valid_until })
     }
 
-    fn closed(&mut self, _: SlotId) {}
+    fn closed(&mut self, _: SessionKey, _: Option<SlotId>, _: Option<SlotUsage>) {}
 
     fn decisions(&self) -> Receiver<(SlotId, Gate)> {
         crossbeam_channel::never()
@@ -65,14 +82,22 @@ impl DecisionSource for ByAdmission {
 pub struct ByForeign(pub ForeignDecisions);
 
 impl DecisionSource for ByForeign {
-    fn connected(&mut self, stream: &StreamName, slot: SlotId, lease: &Lease) -> Option<Gate> {
+    fn connected(
+        &mut self,
+        stream: &StreamName,
+        _: SessionKey,
+        slot: SlotId,
+        lease: &Lease,
+    ) -> Option<Gate> {
         let viewer = lease.token.as_ref().map_or(AccountId::ZERO, |token| token.viewer);
         self.0.joined(slot, format!("{} {viewer}", stream.as_str()).as_bytes());
         None
     }
 
-    fn closed(&mut self, slot: SlotId) {
-        self.0.left(slot);
+    fn closed(&mut self, _: SessionKey, slot: Option<SlotId>, _: Option<SlotUsage>) {
+        if let Some(slot) = slot {
+            self.0.left(slot);
+        }
     }
 
     fn decisions(&self) -> Receiver<(SlotId, Gate)> {
@@ -87,6 +112,10 @@ pub struct Begun {
     pub resource: ResourceId,
     /// SDP.
     pub answer: String,
+    /// The relay's name for it.
+    pub session: SessionKey,
+    /// A subscriber's slot.
+    pub slot: Option<SlotId>,
 }
 
 /// Why a session was not begun.
@@ -113,6 +142,9 @@ pub struct Control {
     streams: Mutex<Streams>,
     decisions: Sender<(SlotId, Gate)>,
     metrics: Arc<Metrics>,
+    announcer: Option<Announcer>,
+    /// Sessions that paid and are over: their URL still says why for a minute.
+    over: Mutex<VecDeque<(Instant, ResourceId, SessionKey)>>,
     draining: AtomicBool,
 }
 
@@ -132,11 +164,14 @@ impl Control {
         gates: GateSender,
         source: Box<dyn DecisionSource>,
         metrics: Arc<Metrics>,
+        announcer: Option<Announcer>,
     ) -> (Arc<Self>, Inputs) {
         let (sender, decisions) = crossbeam_channel::bounded(DECISIONS_MAX);
         let streams = Mutex::new(Streams::default());
         let draining = AtomicBool::new(false);
-        let control = Self { relay, streams, decisions: sender, metrics, draining };
+        let over = Mutex::default();
+        let control =
+            Self { relay, streams, decisions: sender, metrics, announcer, over, draining };
         (Arc::new(control), Inputs { decisions, events, gates, source })
     }
 
@@ -188,7 +223,7 @@ impl Control {
         let peer_ufrag = ice_ufrag(offer).unwrap_or_default().to_owned();
         let new = NewSession { session, role, stream, slot, resource, lease, peer_ufrag };
         self.with_streams(|streams, out| streams.begin(new, Instant::now(), out))?;
-        Ok(Begun { resource, answer })
+        Ok(Begun { resource, answer, session, slot })
     }
 
     /// Ends a session by its URL. `false`: there is none (any more).
@@ -198,6 +233,27 @@ impl Control {
             self.relay.close(session, CloseReason::Control);
         }
         session.is_some()
+    }
+
+    /// The relay's name of a session that MONEY decides about, for a minute after its end too.
+    pub fn paying_session(&self, resource: ResourceId) -> Option<SessionKey> {
+        if let Some(session) = self.lock().session(resource) {
+            return session.lease.admission.map(|_| session.session);
+        }
+        let over = self.over.lock().unwrap_or_else(PoisonError::into_inner);
+        over.iter().find(|(_, known, _)| *known == resource).map(|(.., session)| *session)
+    }
+
+    /// Keeps the name of a session that paid and is now over.
+    fn keep_name(&self, session: SessionKey, now: Instant) {
+        let Some(resource) = self.lock().paying_resource(session) else { return };
+        let mut over = self.over.lock().unwrap_or_else(PoisonError::into_inner);
+        while over.len() >= OVER_MAX
+            || over.front().is_some_and(|(at, ..)| now.duration_since(*at) >= OVER_KEPT)
+        {
+            over.pop_front();
+        }
+        over.push_back((now, resource, session));
     }
 
     /// `a=ice-ufrag` of the peer of a session; `None`: there is no such session.
@@ -311,27 +367,30 @@ impl Control {
                 let mut out = Vec::new();
                 self.lock().connected(session, now, &mut out);
                 for output in &out {
-                    if let Output::Admitted { name, slot, lease } = output
-                        && let Some(gate) = source.connected(name, *slot, lease)
+                    if let Output::Admitted { name, session, slot, lease } = output
+                        && let Some(gate) = source.connected(name, *session, *slot, lease)
                     {
                         self.set_gate(*slot, gate, gates);
                     }
                 }
                 self.carry_out(out);
             }
-            Event::Closed { session, role, slot, reason, .. } => {
+            Event::Closed { session, role, slot, reason, ref usage, .. } => {
                 self.metrics.closed(role, reason);
-                if let Some(slot) = slot {
-                    source.closed(slot);
-                }
+                source.closed(session, slot, usage.clone());
+                self.keep_name(session, now);
                 self.with_streams(|streams, out| streams.closed(session, now, out));
             }
             Event::TrackStarted { stream, codec, .. } => {
                 self.lock().track_started(stream, codec);
             }
-            Event::FirstKeyframe { stream, size, .. } => {
+            Event::FirstKeyframe { stream, codec, size } => {
                 if let Some(size) = size {
                     self.lock().size_known(stream, size);
+                }
+                let name = self.lock().name(stream).cloned();
+                if let (Some(announcer), Some(name)) = (&self.announcer, name) {
+                    announcer.stream_started(&name, codec, size);
                 }
             }
             // The demo has a keyframe each second and is the only source in this process.
@@ -349,6 +408,9 @@ impl Control {
 
     fn carry_out(&self, outputs: Vec<Output>) {
         for output in outputs {
+            if let Some(announcer) = &self.announcer {
+                announcer.announce(&output);
+            }
             match output {
                 Output::Close(session) => self.relay.close(session, CloseReason::Control),
                 Output::Free(stream) => self.relay.end_stream(stream),
@@ -369,7 +431,7 @@ impl Control {
 
     fn lock(&self) -> MutexGuard<'_, Streams> {
         // A panic while it was held would be a bug of ours; the facts are still the best we have.
-        self.streams.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.streams.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -11,6 +11,7 @@ use std::{
 };
 
 use chain_types::{Revocation, Token};
+use settlement::AdmissionId;
 use sfu::ports::{Codec, Role, SessionKey, SlotId, StreamKey};
 
 /// Bytes of a stream's name; a longer one is no name.
@@ -104,12 +105,14 @@ pub struct Lease {
     pub layer_cap: u8,
     /// The token it rests on; `None` on an open relay.
     pub token: Option<Token>,
+    /// MONEY's name for it: then MONEY decides about the gate, and the rest here is without limit.
+    pub admission: Option<AdmissionId>,
 }
 
-#[cfg(test)]
 impl Lease {
     /// Without a limit.
-    const OPEN: Self = Self { valid_until: None, layer_cap: u8::MAX, token: None };
+    pub const OPEN: Self =
+        Self { valid_until: None, layer_cap: u8::MAX, token: None, admission: None };
 }
 
 /// Why a session was not begun.
@@ -131,7 +134,7 @@ pub enum Output {
     /// Nothing of this stream is left: the relay may forget it.
     Free(StreamKey),
     /// A subscriber is connected and its lease holds: its gate may open.
-    Admitted { name: StreamName, slot: SlotId, lease: Lease },
+    Admitted { name: StreamName, session: SessionKey, slot: SlotId, lease: Lease },
     /// A publisher's transport is up for the first time.
     StreamStarted { name: StreamName },
     /// A viewer's transport is up; the count includes it.
@@ -367,7 +370,7 @@ impl Streams {
                 let is_current = lease.valid_until.is_none_or(|until| now < until);
                 if let (Some(slot), true) = (*slot, is_current) {
                     let (name, lease) = (name.clone(), lease.clone());
-                    out.push(Output::Admitted { name, slot, lease });
+                    out.push(Output::Admitted { name, session, slot, lease });
                 }
             }
         }
@@ -461,6 +464,17 @@ impl Streams {
     pub fn session(&self, resource: ResourceId) -> Option<&NewSession> {
         let key = self.resources.get(&resource)?;
         self.sessions.get(key).map(|session| &session.facts)
+    }
+
+    /// The URL of a session that MONEY decides about.
+    pub fn paying_resource(&self, session: SessionKey) -> Option<ResourceId> {
+        let facts = &self.sessions.get(&session)?.facts;
+        facts.lease.admission.map(|_| facts.resource)
+    }
+
+    /// The name of a stream.
+    pub fn name(&self, key: StreamKey) -> Option<&StreamName> {
+        self.names.get(&key)
     }
 
     /// Gives up a session's URL, since its client ends it; its end itself comes by

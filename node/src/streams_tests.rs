@@ -232,7 +232,7 @@ fn a_viewers_gate_opens_with_what_its_lease_says_or_not_at_all() {
     let mut world = World::new();
     let (stream, _) = world.publish();
     let until = world.now + Duration::from_secs(5);
-    let lease = Lease { valid_until: Some(until), layer_cap: 1, token: None };
+    let lease = Lease { valid_until: Some(until), layer_cap: 1, token: None, admission: None };
     world.out.clear();
     let viewer = world.begin(Role::Subscriber, stream, lease.clone()).expect("live");
     world.check_outputs(&[]);

@@ -163,10 +163,15 @@ pub fn announced_url(dir: &Path) -> Option<String> {
     text.lines().nth(1).map(str::to_owned)
 }
 
-/// The key that signs this node's grants and revocations: `keys/issuer.key`, 64 hex digits, made
-/// at first use. Two processes that make it at once end with the same key.
+/// The key that signs this node's grants and revocations: `keys/issuer.key`.
 pub fn issuer_key(dir: &Path) -> Result<SigningKey, HomeError> {
-    let path = dir.join("keys").join("issuer.key");
+    signing_key(dir, "issuer")
+}
+
+/// The key `keys/<name>.key`, 64 hex digits, made at first use. Two processes that make it at once
+/// end with the same key.
+pub fn signing_key(dir: &Path, name: &str) -> Result<SigningKey, HomeError> {
+    let path = dir.join("keys").join(format!("{name}.key"));
     create_dir(dir)?;
     create_dir(&dir.join("keys"))?;
     let text = read_secret_or_create(&path, || {

@@ -87,6 +87,12 @@ keys! {
         "HTTPS for the local network: makes a certificate authority, binds all addresses, shows a QR code [default: false]";
     GATHER_US = "gather-us", Integer "N":
         "Microseconds that a shard waits for more packets before it sends, 0 to 1000 [default: 300]";
+    CHAIN = "chain", Switch "BOOL":
+        "Run a chain of its own, on which streams have prices and viewers pay [default: true; false with --decisions]";
+    RPC = "rpc", Text "ADDR":
+        "Address of the chain's CometBFT RPC, which is also under /rpc of --http [default: 127.0.0.1:26657 if it is free]";
+    FAUCET_PUBLIC = "faucet-public", Switch "BOOL":
+        "Give play money to other machines too [default: false]";
     DECISIONS = "decisions", Text "unix:PATH":
         "Socket of a process that decides who may watch";
     LOG_FORMAT = "log-format", Text "FORMAT":

@@ -56,6 +56,11 @@ pub fn unix_ms(time: SystemTime) -> u64 {
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
+/// The bearer text of a request.
+pub fn bearer_of(parts: &Parts) -> Option<&str> {
+    bearer(&parts.headers)
+}
+
 /// What stands after `Bearer` (RFC 6750 §2.1; the scheme's case does not matter).
 fn bearer(headers: &HeaderMap) -> Option<&str> {
     let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
@@ -63,7 +68,7 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
-fn peer(extensions: &Extensions) -> SocketAddr {
+pub fn peer(extensions: &Extensions) -> SocketAddr {
     let unknown = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
     extensions.get::<ConnectInfo<SocketAddr>>().map_or(unknown, |ConnectInfo(peer)| *peer)
 }
@@ -76,6 +81,7 @@ fn lease(admitted: &Admitted, bearer: Option<&str>, now_ms: u64, now: Instant) -
         valid_until: if valid_until_ms == u64::MAX { None } else { now.checked_add(left) },
         layer_cap: max_layer,
         token: token_id.and(bearer).and_then(token),
+        admission: None,
     }
 }
 

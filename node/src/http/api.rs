@@ -10,7 +10,11 @@ use axum::{
 };
 use serde::Serialize;
 
-use super::{Http, Problem, sdp};
+use super::{
+    Http, Problem,
+    pay::{self, ChainFacts},
+    sdp,
+};
 use crate::{metrics, streams::StreamFacts};
 
 /// An entry of `GET /api/streams`.
@@ -20,9 +24,10 @@ struct StreamEntry {
     title: String,
     codecs: Vec<&'static str>,
     viewers: u32,
-    /// Decimal, in 10⁻⁹ SUT; nothing costs anything without a settlement.
-    price_per_second: &'static str,
     whep: String,
+    /// What the chain says about it.
+    #[serde(flatten)]
+    chain: ChainFacts,
 }
 
 /// `GET /api/streams/{id}`: the entry and more.
@@ -36,15 +41,15 @@ struct StreamDetail {
     publisher_present: bool,
 }
 
-impl From<&StreamFacts> for StreamEntry {
-    fn from(facts: &StreamFacts) -> Self {
+impl StreamEntry {
+    fn new(http: &Http, facts: &StreamFacts) -> Self {
         Self {
             id: facts.name.to_string(),
             title: facts.title.clone(),
             codecs: facts.codecs.iter().map(|codec| codec.name()).collect(),
             viewers: facts.viewers,
-            price_per_second: "0",
             whep: format!("/whep/{}", facts.name),
+            chain: ChainFacts::of(http, &facts.name),
         }
     }
 }
@@ -52,7 +57,7 @@ impl From<&StreamFacts> for StreamEntry {
 /// Live streams by name.
 pub async fn streams(State(http): State<Http>) -> Response {
     let streams = http.control.streams();
-    fresh(streams.iter().map(StreamEntry::from).collect::<Vec<_>>())
+    fresh(streams.iter().map(|facts| StreamEntry::new(&http, facts)).collect::<Vec<_>>())
 }
 
 /// One live stream.
@@ -60,13 +65,14 @@ pub async fn stream(
     State(http): State<Http>,
     stream: Result<Path<String>, PathRejection>,
 ) -> Result<Response, Problem> {
-    let name = sdp::stream_name(stream)?;
+    let asked = sdp::stream_name(stream)?;
+    let name = pay::stream_of(&http, &asked).map_or(asked, |(_, _, name)| name);
     let facts = http.control.stream(&name).ok_or_else(|| {
         let message = format!("Nobody publishes {name} now; /api/streams lists what is live.");
         Problem::new(StatusCode::NOT_FOUND, "not_live", message)
     })?;
     let detail = StreamDetail {
-        entry: StreamEntry::from(&facts),
+        entry: StreamEntry::new(&http, &facts),
         width: facts.size.map(|(width, _)| width),
         height: facts.size.map(|(_, height)| height),
         live_ms: u64::try_from(facts.live_for.as_millis()).unwrap_or(u64::MAX),
@@ -128,6 +134,6 @@ pub async fn ca(State(http): State<Http>) -> Result<Response, Problem> {
     Ok(([(header::CONTENT_TYPE, "application/x-x509-ca-cert")], pem).into_response())
 }
 
-fn fresh(value: impl Serialize) -> Response {
+pub fn fresh(value: impl Serialize) -> Response {
     ([(header::CACHE_CONTROL, "no-store")], Json(value)).into_response()
 }

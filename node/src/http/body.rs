@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::{
-    body::{self, Body},
+    body::{self, Body, Bytes},
     http::{HeaderMap, StatusCode, header},
 };
 
@@ -16,6 +16,14 @@ const BODY_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// The whole body as text, if it is of this media type.
 pub async fn text(headers: &HeaderMap, body: Body, media_type: &str) -> Result<String, Problem> {
+    let bytes = bytes(headers, body, media_type).await?;
+    String::from_utf8(bytes.into()).map_err(|_| {
+        Problem::new(StatusCode::BAD_REQUEST, "not_utf8", "Send the body as UTF-8 text.")
+    })
+}
+
+/// The whole body, if it is of this media type.
+pub async fn bytes(headers: &HeaderMap, body: Body, media_type: &str) -> Result<Bytes, Problem> {
     if !is_type(headers, media_type) {
         return Err(Problem::new(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -23,28 +31,20 @@ pub async fn text(headers: &HeaderMap, body: Body, media_type: &str) -> Result<S
             format!("Send the body as {media_type} and say so in Content-Type."),
         ));
     }
-    let bytes =
-        match tokio::time::timeout(BODY_TIME_MAX, body::to_bytes(body, BODY_BYTES_MAX)).await {
-            Ok(Ok(bytes)) => bytes,
-            // Either too long or broken off; nobody is there to tell of the second.
-            Ok(Err(_)) => {
-                return Err(Problem::new(
-                    StatusCode::PAYLOAD_TOO_LARGE,
-                    "too_large",
-                    format!("Send at most {BODY_BYTES_MAX} bytes."),
-                ));
-            }
-            Err(_) => {
-                return Err(Problem::new(
-                    StatusCode::REQUEST_TIMEOUT,
-                    "too_slow",
-                    "The body did not arrive in time; send it again.",
-                ));
-            }
-        };
-    String::from_utf8(bytes.into()).map_err(|_| {
-        Problem::new(StatusCode::BAD_REQUEST, "not_utf8", "Send the body as UTF-8 text.")
-    })
+    match tokio::time::timeout(BODY_TIME_MAX, body::to_bytes(body, BODY_BYTES_MAX)).await {
+        Ok(Ok(bytes)) => Ok(bytes),
+        // Either too long or broken off; nobody is there to tell of the second.
+        Ok(Err(_)) => Err(Problem::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "too_large",
+            format!("Send at most {BODY_BYTES_MAX} bytes."),
+        )),
+        Err(_) => Err(Problem::new(
+            StatusCode::REQUEST_TIMEOUT,
+            "too_slow",
+            "The body did not arrive in time; send it again.",
+        )),
+    }
 }
 
 /// Compares media types without parameters (RFC 9110 §8.3.1: case does not matter).

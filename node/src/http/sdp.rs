@@ -10,7 +10,7 @@ use axum::{
 };
 use sfu::OfferError;
 
-use super::{Http, Problem, admit, body, session};
+use super::{Http, Problem, admit, body, pay, session};
 use crate::{
     admission::Role,
     relay_control::{BeginError, Begun},
@@ -41,14 +41,26 @@ pub async fn whip(
 ) -> Result<Response, Problem> {
     let name = stream_name(stream)?;
     let (parts, body) = request.into_parts();
-    let lease = admit::admit(&http, &parts, &name, Role::Publish)?;
+    let paid = pay::stream_of(&http, &name);
+    let lease = match &paid {
+        Some((paying, stream, _)) => pay::may_publish(paying, *stream, &parts).await?,
+        None => admit::admit(&http, &parts, &name, Role::Publish)?,
+    };
     let offer = body::text(&parts.headers, body, SDP).await?;
-    let title = query.ok().and_then(|Query(query)| clean_title(&query.title?));
+    let title = match &paid {
+        Some((paying, stream, _)) => pay::title(paying, *stream),
+        None => query.ok().and_then(|Query(query)| clean_title(&query.title?)),
+    };
+    let is_local = paid.is_none();
+    let name = paid.map_or(name, |(_, _, name)| name);
     let work = move |http: &Http, name: &StreamName| {
         http.control.publish(name, title.as_deref(), &offer, lease)
     };
     let begun = begin(&http, &name, work).await?;
-    created(&http, &parts, &name, Role::Publish, begun)
+    if is_local {
+        still_admitted(&http, &parts, &name, Role::Publish, &begun)?;
+    }
+    Ok(created(begun))
 }
 
 /// `POST /whep/{stream}` (draft-ietf-wish-whep, offer by the player).
@@ -59,11 +71,15 @@ pub async fn whep(
 ) -> Result<Response, Problem> {
     let name = stream_name(stream)?;
     let (parts, body) = request.into_parts();
+    if let Some((paying, stream, name)) = pay::stream_of(&http, &name) {
+        return pay::whep(http, paying, stream, name, parts, body).await;
+    }
     let lease = admit::admit(&http, &parts, &name, Role::Subscribe)?;
     let offer = body::text(&parts.headers, body, SDP).await?;
     let work = move |http: &Http, name: &StreamName| http.control.subscribe(name, &offer, lease);
     let begun = begin(&http, &name, work).await?;
-    created(&http, &parts, &name, Role::Subscribe, begun)
+    still_admitted(&http, &parts, &name, Role::Subscribe, &begun)?;
+    Ok(created(begun))
 }
 
 /// The stream of a path.
@@ -81,7 +97,7 @@ fn clean_title(title: &str) -> Option<String> {
     (!shown.is_empty()).then(|| shown.to_owned())
 }
 
-async fn begin(
+pub async fn begin(
     http: &Http,
     name: &StreamName,
     work: impl FnOnce(&Http, &StreamName) -> Result<Begun, BeginError> + Send + 'static,
@@ -98,19 +114,22 @@ async fn begin(
     }
 }
 
-fn created(
+/// A revocation between the first question and the session's entry found no session to end.
+fn still_admitted(
     http: &Http,
     parts: &Parts,
     name: &StreamName,
     role: Role,
-    begun: Begun,
-) -> Result<Response, Problem> {
-    let Begun { resource, answer } = begun;
-    // A revocation between the first question and the session's entry found no session to end.
-    if let Err(problem) = admit::ask(http, parts, name, role) {
-        http.control.end(resource);
-        return Err(problem);
-    }
+    begun: &Begun,
+) -> Result<(), Problem> {
+    admit::ask(http, parts, name, role).map(drop).inspect_err(|_| {
+        http.control.end(begun.resource);
+    })
+}
+
+/// 201 with the answer and the session's URL.
+pub fn created(begun: Begun) -> Response {
+    let Begun { resource, answer, .. } = begun;
     let owned = |text: String| HeaderValue::from_str(&text).expect("hexadecimal digits and ASCII");
     let headers: [(HeaderName, HeaderValue); 5] = [
         (header::CONTENT_TYPE, HeaderValue::from_static(SDP)),
@@ -119,7 +138,7 @@ fn created(
         (HeaderName::from_static("accept-patch"), HeaderValue::from_static(session::SDPFRAG)),
         (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
     ];
-    Ok((StatusCode::CREATED, headers, answer).into_response())
+    (StatusCode::CREATED, headers, answer).into_response()
 }
 
 fn refusal(name: &StreamName, error: BeginError) -> Problem {
@@ -177,7 +196,7 @@ fn refusal(name: &StreamName, error: BeginError) -> Problem {
     }
 }
 
-fn busy(code: &'static str, message: &str) -> Problem {
+pub fn busy(code: &'static str, message: &str) -> Problem {
     Problem::new(StatusCode::SERVICE_UNAVAILABLE, code, message.to_owned())
         .retry_after(BUSY_RETRY_S)
 }

@@ -78,7 +78,7 @@ impl Node {
         let metrics = Arc::new(Metrics::new(&build));
         let relay = Arc::new(relay);
         let (control, inputs) =
-            Control::new(relay, events, gates, Box::new(ByAdmission), Arc::clone(&metrics));
+            Control::new(relay, events, gates, Box::new(ByAdmission), Arc::clone(&metrics), None);
         let home = TempDir::new();
         let issuer = SigningKey::from_bytes(&[7; 32]);
         let trusted = vec![AccountId::from(&issuer)];
@@ -87,7 +87,7 @@ impl Node {
             Door::Open => Access { admission: Arc::new(Open), grants: None, issuer },
             Door::Tokens => Access { admission: grants.clone(), grants: Some(grants), issuer },
         };
-        let router = router(Arc::clone(&control), access, metrics, about);
+        let router = router(Arc::clone(&control), access, metrics, about, None);
         let deciding = std::thread::spawn({
             let control = Arc::clone(&control);
             move || control.run(inputs)
