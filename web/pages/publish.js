@@ -1,6 +1,7 @@
 // Publish: a camera, a screen or a test pattern, seen first, then sent.
 
 import { STREAM_NAME, adoptTokenFromAddress, keepToken, liveStream, tokenFor } from "./lib/api.js";
+import { StreamMoney } from "./lib/publish-money.js";
 import { copyFrom, element, make, say, showRelay } from "./lib/dom.js";
 import { Backoff } from "./lib/backoff.js";
 import { bitrate, clock, inventedName, milliseconds, size, whole } from "./lib/format.js";
@@ -35,8 +36,12 @@ const tokenField = element("token", HTMLInputElement);
 const trouble = element("trouble", HTMLElement);
 const KINDS = /** @type {const} */ (["camera", "screen", "pattern"]);
 
+const money = new StreamMoney();
+
 /** @type {Source | null} */
 let source = null;
+/** The name in the address: the person's, or the stream's id on the chain. */
+let published = "";
 /** @type {WhipClient | null} */
 let client = null;
 /** @type {PublishState} */
@@ -57,6 +62,11 @@ const maxBitrate = () => Number(slider.value) * 1000;
 function complain(text) {
   trouble.hidden = text === null;
   say(trouble, text ?? "");
+}
+
+/** @param {unknown} error */
+function complainOf(error) {
+  complain(error instanceof Error ? error.message : String(error));
 }
 
 // ---- The source and its preview
@@ -177,19 +187,26 @@ function fill(select, choices, chosen) {
 // ---- The session
 
 async function goLive() {
-  if (!name.reportValidity() || !STREAM_NAME.test(name.value) || !source) return;
+  if (!source) return;
+  if (!money.onChain && (!name.reportValidity() || !STREAM_NAME.test(name.value))) return;
   remember();
   complain(null);
-  keepToken(name.value, "publish", tokenField.value.trim() || null);
   state = "starting";
   showState();
+  try {
+    published = money.onChain ? await money.prepare(title.value) : name.value;
+  } catch (error) {
+    complain(error instanceof Error ? error.message : String(error));
+    return stopPublishing();
+  }
+  if (!money.onChain) keepToken(published, "publish", tokenField.value.trim() || null);
   await connect();
 }
 
 async function connect() {
-  const stream = name.value;
+  const stream = published;
   try {
-    const token = await tokenFor(stream, "publish");
+    const token = money.onChain ? await money.token() : await tokenFor(stream, "publish");
     const query = title.value.trim() ? `?title=${encodeURIComponent(title.value.trim())}` : "";
     const session = new WhipClient({ endpoint: `/whip/${encodeURIComponent(stream)}${query}`, token });
     client = session;
@@ -269,6 +286,10 @@ async function refused(error) {
       complain(`${detail} Press Start to try again.`);
       break;
     case "token":
+      if (money.onChain) {
+        complain(`The relay does not let this account publish the stream: ${detail}`);
+        break;
+      }
       element("token-settings", HTMLElement).hidden = false;
       complain(tokenField.value ? `The relay does not accept this token: ${detail}` : "This relay admits publishers by token. Paste yours under Token, then press Start.");
       tokenField.focus();
@@ -276,7 +297,7 @@ async function refused(error) {
     case "conflict":
       // Our own session before a break may still hold the name for a few seconds.
       if (liveSince > 0) return comeBack(1000);
-      complain(`The name “${name.value}” is taken by a stream that is live. Choose another one.`);
+      complain(money.onChain ? "This stream is live already, in another tab or on another machine. Stop it there first." : `The name “${name.value}” is taken by a stream that is live. Choose another one.`);
       name.focus();
       break;
     case "payment":
@@ -319,6 +340,7 @@ function showState() {
   };
   say(element("state", HTMLElement), words[state]);
   element("on-air", HTMLElement).hidden = state !== "live";
+  money.lock(live);
   for (const id of ["name", "title", "codec", "size", "token"]) {
     /** @type {HTMLInputElement | HTMLSelectElement} */ (form.elements.namedItem(id)).disabled = live;
   }
@@ -327,7 +349,7 @@ function showState() {
 }
 
 function showShare() {
-  const link = `${location.origin}/watch/${encodeURIComponent(name.value)}`;
+  const link = `${location.origin}/watch/${encodeURIComponent(published)}`;
   element("share-link", HTMLInputElement).value = link;
   element("share-open", HTMLAnchorElement).href = link;
   element("share", HTMLElement).hidden = false;
@@ -351,7 +373,7 @@ async function showStats() {
   const settled = Date.now() - liveSince > SETTLE_MS;
   const narrow = !settled ? null : stats.limitedBy === "bandwidth" ? "the network is narrow" : stats.limitedBy === "cpu" ? "this machine is busy" : null;
   say(element("state", HTMLElement), narrow ? `You are live. The picture is reduced: ${narrow}.` : "You are live.");
-  const relayed = await liveStream(name.value).catch(() => undefined);
+  const relayed = await liveStream(published).catch(() => undefined);
   if (client !== session) return;
   if (relayed?.publisherPresent) {
     listed = true;
@@ -432,6 +454,9 @@ for (const codec of videoCodecs()) {
 if (!navigator.mediaDevices?.getDisplayMedia) element("source-screen", HTMLButtonElement).disabled = true;
 
 window.sutantra = {
+  get published() {
+    return published;
+  },
   get pc() {
     return client?.pc ?? null;
   },
@@ -445,6 +470,7 @@ window.sutantra = {
 };
 
 recall();
+void money.begin().catch(complainOf);
 adoptTokenFromAddress(name.value, "publish");
 explainInsecureContext();
 showState();

@@ -25,7 +25,9 @@ pub fn asset(path: &str) -> Option<&'static Asset> {
         "wallet" => "wallet.html",
         page if page == "watch" || page.starts_with("watch/") => "watch.html",
         // One address per page, so that a link can be compared and cached.
-        "index.html" | "publish.html" | "network.html" | "wallet.html" | "watch.html" => return None,
+        "index.html" | "publish.html" | "network.html" | "wallet.html" | "watch.html" => {
+            return None;
+        }
         file => file,
     };
     ASSETS.iter().find(|asset| asset.path == file)
@@ -59,6 +61,7 @@ static ASSETS: &[Asset] = assets! {
     "index.html"
     "lib/api.js"
     "lib/backoff.js"
+    "lib/creator.js"
     "lib/dom.js"
     "lib/events.js"
     "lib/explorer.js"
@@ -68,6 +71,7 @@ static ASSETS: &[Asset] = assets! {
     "lib/pay-panel.js"
     "lib/pay-view.js"
     "lib/poster.js"
+    "lib/publish-money.js"
     "lib/source.js"
     "lib/stats.js"
     "lib/ticker.js"

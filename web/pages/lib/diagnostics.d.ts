@@ -49,6 +49,8 @@ export interface Diagnostics {
   /** Sessions opened since the page was loaded. */
   sessions: number;
   stats(): Promise<FlatStats | null>;
+  /** Publish only: the name in the stream's address. */
+  published?: string;
   /** Watch only. */
   payment?: PaymentDiagnostics;
   /** Watch only. */
