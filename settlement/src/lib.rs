@@ -11,6 +11,7 @@ pub mod decide;
 pub mod event;
 pub mod exposure;
 pub mod lane;
+pub mod log;
 pub mod money;
 pub mod ports;
 
