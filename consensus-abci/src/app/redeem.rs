@@ -168,11 +168,14 @@ impl BlockState {
     /// Whether a version of a stream's terms can still be paid.
     fn check_version(&self, stream: &StreamMetadata, version: u32) -> Result<(), Stop> {
         let oldest = stream.terms.first().map_or(0, |terms| terms.version);
-        if (1..oldest).contains(&version) || self.have_expired(stream, version) {
-            return reject(ResultCode::TermsExpired, "these terms were replaced too long ago");
+        if (1..oldest).contains(&version) {
+            return reject(ResultCode::TermsExpired, "these terms are not even kept any more");
         }
         if stream.terms_of(version).is_none() {
             return reject(ResultCode::TermsUnknown, "the stream has no such terms");
+        }
+        if self.have_expired(stream, version) {
+            return reject(ResultCode::TermsExpired, "these terms were replaced too long ago");
         }
         Ok(())
     }

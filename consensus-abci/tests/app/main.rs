@@ -1,0 +1,12 @@
+//! The application from outside: blocks in, results, state, proofs and deltas out.
+
+mod access;
+mod channels;
+mod check;
+mod envelope;
+mod follow;
+mod money;
+mod query;
+mod redeem;
+mod streams;
+mod world;

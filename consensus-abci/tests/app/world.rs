@@ -1,0 +1,323 @@
+//! A chain in a directory of its own, driven block by block; names stand for keys.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicU32, Ordering},
+};
+
+use bytes::Bytes;
+use chain_types::{
+    Account, AccountId, Balance, Channel, ChannelId, LaneKey, Params, Payload, Policy, Price,
+    ReserveRequest, ResultCode, SignedVoucher, SigningKey, SplitShares, StateKey, StreamId,
+    StreamMetadata, Transaction, TransactionBody, VOUCHER_SIGNED_BYTES, Voucher,
+};
+use consensus_abci::{
+    app::{App, AppState, GenesisAccount, StateSnapshot},
+    application::Application,
+};
+use sha2::{Digest, Sha256};
+use tendermint_proto::{
+    google::protobuf::Timestamp,
+    v0_38::abci::{ExecTxResult, RequestFinalizeBlock, RequestInitChain, ResponseFinalizeBlock},
+};
+
+pub const CHAIN_ID: &str = "sutantra-test-1";
+/// Block time of the genesis state, unix ms.
+pub const GENESIS_MS: u64 = 1_700_000_000_000;
+/// What each named account begins with.
+pub const BEGIN: u64 = 1_000_000_000_000;
+/// Accounts of the genesis state.
+pub const NAMES: [&str; 6] = ["creator", "viewer", "relay", "origin", "other", "submitter"];
+
+/// A directory that is gone when the test is.
+pub struct Dir(PathBuf);
+
+impl Dir {
+    pub fn new() -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let dir = std::env::temp_dir().join(format!("sutantra-app-{}-{count}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&dir);
+        std::fs::create_dir_all(&dir).unwrap();
+        Self(dir)
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Dir {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+pub fn key(name: &str) -> SigningKey {
+    SigningKey::from_bytes(&Sha256::digest(name).into())
+}
+
+pub fn id(name: &str) -> AccountId {
+    AccountId::from(&key(name))
+}
+
+pub fn sut(units: u64) -> Balance {
+    Balance::of(units)
+}
+
+pub fn timestamp(ms: u64) -> Option<Timestamp> {
+    let seconds = i64::try_from(ms / 1000).unwrap();
+    Some(Timestamp { seconds, nanos: i32::try_from(ms % 1000).unwrap() * 1_000_000 })
+}
+
+pub fn genesis(params: Params) -> RequestInitChain {
+    let account = |name: &&str| GenesisAccount { account: id(name), balance: sut(BEGIN) };
+    let state = AppState { params, accounts: NAMES.iter().map(account).collect() };
+    RequestInitChain {
+        time: timestamp(GENESIS_MS),
+        chain_id: CHAIN_ID.to_owned(),
+        app_state_bytes: serde_json::to_vec(&state).unwrap().into(),
+        initial_height: 1,
+        ..RequestInitChain::default()
+    }
+}
+
+/// Everything in the state, key by key.
+pub fn content(snapshot: &StateSnapshot) -> BTreeMap<Vec<u8>, Vec<u8>> {
+    snapshot.iterate(b"").collect::<Result<_, _>>().unwrap()
+}
+
+pub struct World {
+    pub app: App,
+    pub dir: Dir,
+    pub height: u64,
+    pub time_ms: u64,
+    /// Every block so far, to be replayed elsewhere.
+    pub blocks: Vec<RequestFinalizeBlock>,
+}
+
+impl World {
+    pub fn new() -> Self {
+        Self::with(Params::for_tests())
+    }
+
+    pub fn with(params: Params) -> Self {
+        let dir = Dir::new();
+        let app = App::open(dir.path()).unwrap();
+        app.init_chain(genesis(params)).unwrap();
+        Self { app, dir, height: 0, time_ms: GENESIS_MS, blocks: Vec::new() }
+    }
+
+    pub fn params(&self) -> Params {
+        self.app.snapshot().params().unwrap()
+    }
+
+    pub fn account(&self, name: &str) -> Account {
+        self.app.snapshot().account(&id(name)).unwrap().unwrap_or_default()
+    }
+
+    pub fn balance(&self, name: &str) -> u64 {
+        u64::try_from(self.account(name).balance.units()).unwrap()
+    }
+
+    pub fn stream(&self, stream: &StreamId) -> StreamMetadata {
+        self.app.snapshot().stream(stream).unwrap().unwrap()
+    }
+
+    pub fn channel(&self, channel: &ChannelId) -> Channel {
+        self.app.snapshot().channel(channel).unwrap().unwrap()
+    }
+
+    /// A body with the next nonce and the least fee.
+    pub fn body(&self, who: &str, payload: Payload) -> TransactionBody {
+        let mut body = TransactionBody {
+            signer: id(who),
+            fee_payer: None,
+            nonce: self.account(who).nonce,
+            valid_until_height: 0,
+            fee: Balance::ZERO,
+            payload,
+        };
+        body.fee = self.params().fee_min(&body.payload, body.signed_len_bytes());
+        body
+    }
+
+    pub fn sign(&self, who: &str, payload: Payload) -> Bytes {
+        self.body(who, payload).sign(&key(who), CHAIN_ID).encode().into()
+    }
+
+    pub fn request(&self, txs: Vec<Bytes>) -> RequestFinalizeBlock {
+        RequestFinalizeBlock {
+            txs,
+            height: i64::try_from(self.height + 1).unwrap(),
+            time: timestamp(self.time_ms + 1000),
+            ..RequestFinalizeBlock::default()
+        }
+    }
+
+    /// Finalizes and commits a block a second after the last one; the books balance.
+    #[track_caller]
+    pub fn block(&mut self, txs: Vec<Bytes>) -> ResponseFinalizeBlock {
+        let request = self.request(txs);
+        let response = self.app.finalize_block(request.clone()).unwrap();
+        self.app.commit().unwrap();
+        self.blocks.push(request);
+        self.height += 1;
+        self.time_ms += 1000;
+        let snapshot = self.app.snapshot();
+        let head = snapshot.head().unwrap();
+        assert_eq!((head.height, head.block_time_ms), (self.height, self.time_ms));
+        assert_eq!(response.app_hash, head.app_hash[..]);
+        let audit = snapshot.audit().unwrap();
+        assert!(audit.is_balanced(), "{audit:?}");
+        response
+    }
+
+    pub fn skip(&mut self, blocks: u64) {
+        for _ in 0..blocks {
+            self.block(Vec::new());
+        }
+    }
+
+    #[track_caller]
+    pub fn run(&mut self, who: &str, payload: Payload) -> ExecTxResult {
+        let bytes = self.sign(who, payload);
+        self.block(vec![bytes]).tx_results.remove(0)
+    }
+
+    /// The transaction is done.
+    #[track_caller]
+    pub fn done(&mut self, who: &str, payload: Payload) -> ExecTxResult {
+        let result = self.run(who, payload);
+        assert_eq!(result.code, 0, "{}", result.log);
+        result
+    }
+
+    /// The transaction is refused with a code, charged, and changes nothing else.
+    #[track_caller]
+    pub fn refused(&mut self, who: &str, payload: Payload, code: ResultCode) {
+        let before = content(&self.app.snapshot());
+        let (account, fee) = (self.account(who), self.body(who, payload.clone()).fee);
+        let result = self.run(who, payload);
+        assert_eq!(ResultCode::from_code(result.code), Some(code), "{}", result.log);
+        assert_eq!(result.codespace, "sutantra");
+        assert!(!result.log.is_empty());
+        let now = self.account(who);
+        assert_eq!(now.nonce, account.nonce + 1, "charged");
+        assert_eq!(now.balance, account.balance.checked_sub(fee).unwrap(), "the whole fee");
+        let mine = StateKey::Account(id(who)).to_bytes();
+        let others = |content: BTreeMap<Vec<u8>, Vec<u8>>| -> Vec<_> {
+            let is_other = |key: &[u8]| key != mine && !key.starts_with(b"pool/");
+            content.into_iter().filter(|(key, _)| is_other(key)).collect()
+        };
+        assert_eq!(others(content(&self.app.snapshot())), others(before), "nothing else changed");
+    }
+
+    /// The transaction is refused with a code, not charged, and changes nothing at all.
+    #[track_caller]
+    pub fn ignored(&mut self, bytes: impl Into<Bytes>, code: ResultCode) {
+        let before = content(&self.app.snapshot());
+        let result = self.block(vec![bytes.into()]).tx_results.remove(0);
+        assert_eq!(ResultCode::from_code(result.code), Some(code), "{}", result.log);
+        assert!(result.events.is_empty());
+        assert_eq!(content(&self.app.snapshot()), before, "nothing changed");
+    }
+
+    /// A stream of `creator` at 1,000,000 units a second, with a split of 70 and 10 per cent.
+    pub fn register(&mut self, policy: Policy) -> StreamId {
+        let stream = StreamId::of(&id("creator"), self.account("creator").nonce);
+        self.done("creator", register(policy));
+        stream
+    }
+
+    /// A channel of `viewer` under the key `session`.
+    pub fn open(&mut self, deposit: u64, reserves: &[(&str, u64, u64)]) -> ChannelId {
+        let channel = ChannelId::of(&id("viewer"), self.account("viewer").nonce);
+        let payload = Payload::OpenChannel {
+            deposit: sut(deposit),
+            voucher_key: id("session"),
+            expires_height: self.height + 10_000,
+            reserves: reserves
+                .iter()
+                .map(|(who, amount, until)| keep(who, *amount, *until))
+                .collect(),
+        };
+        self.done("viewer", payload);
+        channel
+    }
+}
+
+pub fn price(rate_per_second: u64) -> Price {
+    Price {
+        rate_per_second,
+        tier_bps: [2_500, 5_000, 10_000],
+        ticket_price: sut(500_000_000),
+        ticket_ms: 60_000,
+    }
+}
+
+pub fn register(policy: Policy) -> Payload {
+    Payload::RegisterStream {
+        title: "A stream".to_owned(),
+        policy,
+        price: price(1_000_000),
+        split: SplitShares { creator_bps: 7_000, origin_bps: 1_000 },
+        origin_relay: Some(id("origin")),
+        issuers: vec![id("issuer")],
+        codecs: vec!["VP8".to_owned(), "opus".to_owned()],
+        ext: BTreeMap::new(),
+    }
+}
+
+pub fn keep(payee: &str, amount: u64, until_height: u64) -> ReserveRequest {
+    ReserveRequest { payee: id(payee), amount: sut(amount), until_height }
+}
+
+/// A voucher on lane 1, version 1, for `relay`.
+pub fn voucher(channel: ChannelId, stream: StreamId, cumulative: u64) -> Voucher {
+    Voucher {
+        channel,
+        payee: id("relay"),
+        stream,
+        lane: 1,
+        terms_version: 1,
+        nonce: cumulative,
+        cumulative: sut(cumulative),
+        media_ms: 0,
+        bytes: 0,
+        qos: [0; 32],
+    }
+}
+
+/// Signed by `session`, as a redeem carries it.
+pub fn signed(voucher: Voucher) -> [u8; VOUCHER_SIGNED_BYTES] {
+    let signed: SignedVoucher = voucher.sign(&key("session"), CHAIN_ID);
+    signed.encode()
+}
+
+pub fn redeem(entries: Vec<[u8; VOUCHER_SIGNED_BYTES]>) -> Payload {
+    Payload::Redeem { entries, watch_root: [0; 32], qos_root: [0; 32] }
+}
+
+pub fn lane_of(voucher: &Voucher) -> LaneKey {
+    voucher.lane_key()
+}
+
+/// Types of a result's events, in their order.
+pub fn events(result: &ExecTxResult) -> Vec<&str> {
+    result.events.iter().map(|event| event.r#type.as_str()).collect()
+}
+
+/// Value of an attribute of a result's event.
+#[track_caller]
+pub fn attribute<'a>(result: &'a ExecTxResult, event: &str, name: &str) -> &'a str {
+    let event = result.events.iter().find(|found| found.r#type == event).expect("the event");
+    let found = event.attributes.iter().find(|attribute| attribute.key == name);
+    &found.expect("the attribute").value
+}
+
+#[track_caller]
+pub fn decoded(bytes: &[u8]) -> Transaction {
+    Transaction::decode(bytes).unwrap()
+}
