@@ -8,14 +8,7 @@ use chain_types::{
 };
 use sfu::ports::SessionKey;
 
-/// What a log keeps of a lane: its newest voucher, and the time served when it was written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Entry {
-    /// As it was accepted.
-    pub voucher: SignedVoucher,
-    /// Time served on the lane, ms.
-    pub served_ms: u64,
-}
+use crate::log::LogRecord;
 
 /// One lane in the books. Kept across sessions, until its channel is finalized.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -103,9 +96,9 @@ pub struct Book {
 
 impl Book {
     /// The books as a log kept them. Rates come with the chain ([`Book::set_rates`]).
-    pub fn restore(entries: impl IntoIterator<Item = Entry>) -> Self {
+    pub fn restore(records: impl IntoIterator<Item = LogRecord>) -> Self {
         let mut book = Self::default();
-        for Entry { voucher: signed, served_ms } in entries {
+        for LogRecord { voucher: signed, served_ms } in records {
             let voucher = &signed.voucher;
             let lane = book
                 .lanes
@@ -180,7 +173,7 @@ impl Book {
 
     /// What the log shall write of a lane now: its newest voucher and its served time. `None`: there
     /// is nothing to write.
-    pub fn hand_over(&mut self, key: &LaneKey) -> Option<(u64, Entry)> {
+    pub fn hand_over(&mut self, key: &LaneKey) -> Option<(u64, LogRecord)> {
         let lane = self.lanes.get_mut(key)?;
         let voucher = lane.newest?;
         let is_written =
@@ -193,7 +186,7 @@ impl Book {
         self.next_sequence += 1;
         self.waiting.insert(self.next_sequence, voucher);
         self.unlogged.remove(key);
-        Some((self.next_sequence, Entry { voucher, served_ms: lane.served_ms }))
+        Some((self.next_sequence, LogRecord { voucher, served_ms: lane.served_ms }))
     }
 
     /// The log takes nothing now: the lane waits in memory.

@@ -18,6 +18,7 @@ use sfu::ports::{Frame, SessionKey, SlotId, SlotUsage, UsageReport};
 use crate::{
     decide::{Config, Counters, Decider, Input, PostError, Time, Usage},
     event::{self, SutantraEvent},
+    log::LogOpenError,
     ports::{Admission, AdmissionId, Admit, Chain, ChainError, Outlets, Refusal},
 };
 
@@ -56,8 +57,8 @@ pub struct MoneyConfig {
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// Its log cannot be read or made.
-    #[error("the log of vouchers cannot be opened: {0}")]
-    Log(String),
+    #[error(transparent)]
+    Log(#[from] LogOpenError),
     /// The chain gives nothing now.
     #[error(transparent)]
     Chain(#[from] ChainError),

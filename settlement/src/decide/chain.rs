@@ -38,7 +38,7 @@ impl Decider {
         for stream in streams {
             self.change_terms(now, stream, out);
         }
-        self.forget_closed();
+        self.forget_closed(out);
         self.evaluate_all(now, out);
         self.redeem(now, out);
     }
@@ -98,7 +98,7 @@ impl Decider {
             }
             out.push(Output::Event(event));
         }
-        self.forget_closed();
+        self.forget_closed(out);
         self.redeem(now, out);
     }
 
@@ -222,7 +222,7 @@ impl Decider {
     }
 
     /// Lanes of finalized channels: nothing can come of them.
-    fn forget_closed(&mut self) {
+    fn forget_closed(&mut self, out: &mut Vec<Output>) {
         let Some(access) = &self.access else { return };
         let state = &access.blockchain_state;
         let closed: BTreeSet<_> = self
@@ -233,6 +233,7 @@ impl Decider {
             .collect();
         for channel in closed {
             self.book.forget(&channel);
+            out.push(Output::Forget { channel });
         }
     }
 

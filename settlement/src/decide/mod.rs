@@ -17,15 +17,16 @@ use std::{
 };
 
 use chain_types::{
-    AccountId, Balance, BlockDelta, LaneKey, Policy, SignedVoucher, SigningKey, StreamId,
-    StreamMetadata, StreamTerms, TIER_FULL, Terms, lane::min_prepay,
+    AccountId, Balance, BlockDelta, ChannelId, LaneKey, Policy, SignedVoucher, SigningKey,
+    StreamId, StreamMetadata, StreamTerms, TIER_FULL, Terms, lane::min_prepay,
 };
 use sfu::ports::{SessionKey, SlotId};
 
 use crate::{
     access::StreamAccessControl,
-    book::{Book, Entry},
+    book::Book,
     event::SutantraEvent,
+    log::LogRecord,
     ports::{AdmissionId, Snapshot},
 };
 
@@ -208,7 +209,12 @@ pub enum Output {
         /// Counts from 1; [`Input::Synced`] names the last that is safe.
         sequence: u64,
         /// The record.
-        entry: Entry,
+        record: LogRecord,
+    },
+    /// A channel is finalized: the log need not keep its vouchers.
+    Forget {
+        /// Which.
+        channel: ChannelId,
     },
     /// Have these paid out by the chain.
     Redeem {
@@ -283,17 +289,19 @@ pub struct Decider {
     /// Lanes of sessions that ended unpaid.
     redeem_soon: BTreeSet<LaneKey>,
     redeem_at_ns: u64,
+    /// When each payee's newest batch was handed over, ns.
+    redeemed_at_ns: BTreeMap<AccountId, u64>,
     counters: Counters,
 }
 
 impl Decider {
     /// With the books as the log kept them.
-    pub fn new(config: Config, entries: impl IntoIterator<Item = Entry>) -> Self {
+    pub fn new(config: Config, records: impl IntoIterator<Item = LogRecord>) -> Self {
         Self {
             relay_account: AccountId::from(&config.relay_key),
             config,
             access: None,
-            book: Book::restore(entries),
+            book: Book::restore(records),
             books_fault: None,
             sessions: BTreeMap::new(),
             admissions: BTreeMap::new(),
@@ -302,6 +310,7 @@ impl Decider {
             wakes: BTreeSet::new(),
             redeem_soon: BTreeSet::new(),
             redeem_at_ns: 0,
+            redeemed_at_ns: BTreeMap::new(),
             counters: Counters::default(),
         }
     }

@@ -17,6 +17,8 @@ pub const WORTH_FEES: u64 = 50;
 pub const REDEEM_AGE_NS: u64 = 600_000_000_000;
 /// Between two looks at what there is to redeem, ns.
 const REDEEM_EACH_NS: u64 = 1_000_000_000;
+/// Between two batches of one payee that are not urgent, ns: meanwhile more lanes gather for the next.
+pub const REDEEM_SPACING_NS: u64 = 10_000_000_000;
 /// A batch that the chain has not paid after this time is tried again, ns.
 pub const REDEEM_RETRY_NS: u64 = 30_000_000_000;
 
@@ -49,9 +51,13 @@ impl Decider {
             // The urgent, then the dearest; the key decides between equals.
             candidates.sort_by_key(|one| (!one.is_urgent, std::cmp::Reverse(one.worth), one.key));
             candidates.truncate(REDEEM_ENTRIES_MAX);
-            if !is_due(now, &state, &candidates) {
+            let last_ns = self.redeemed_at_ns.get(&payee);
+            let is_soon =
+                last_ns.is_some_and(|last| now.mono_ns.saturating_sub(*last) < REDEEM_SPACING_NS);
+            if !is_due(now, &state, &candidates, is_soon) {
                 continue;
             }
+            self.redeemed_at_ns.insert(payee, now.mono_ns);
             for Candidate { key, voucher, .. } in &candidates {
                 if let Some(lane) = self.book.get_mut(key) {
                     lane.redeeming = Some((voucher.voucher.cumulative, now.mono_ns));
@@ -138,8 +144,8 @@ impl Decider {
     }
 }
 
-/// Whether a batch is worth its fee, and now.
-fn is_due(now: Time, state: &BlockchainState, candidates: &[Candidate]) -> bool {
+/// Whether a batch is worth its fee, and now; soon after another one only if something is urgent.
+fn is_due(now: Time, state: &BlockchainState, candidates: &[Candidate], is_soon: bool) -> bool {
     if candidates.is_empty() {
         return false;
     }
@@ -149,7 +155,10 @@ fn is_due(now: Time, state: &BlockchainState, candidates: &[Candidate]) -> bool 
         .map(|candidate| candidate.worth)
         .fold(Balance::ZERO, |sum, part| sum.checked_add(part).unwrap_or(Balance::MAX));
     let is_old = |one: &Candidate| now.mono_ns.saturating_sub(one.since_ns) >= REDEEM_AGE_NS;
-    worth > fee
-        && (candidates.iter().any(|candidate| candidate.is_urgent || is_old(candidate))
-            || fee.checked_mul(WORTH_FEES).is_some_and(|enough| worth >= enough))
+    let is_worth_it = || {
+        candidates.iter().any(is_old)
+            || fee.checked_mul(WORTH_FEES).is_some_and(|enough| worth >= enough)
+    };
+    let is_urgent = candidates.iter().any(|candidate| candidate.is_urgent);
+    worth > fee && (is_urgent || (!is_soon && is_worth_it()))
 }

@@ -367,8 +367,8 @@ impl Decider {
     pub(super) fn write(&mut self, lane: LaneKey, out: &mut Vec<Output>) {
         if self.books_fault.is_some() {
             self.book.hold_back(lane);
-        } else if let Some((sequence, entry)) = self.book.hand_over(&lane) {
-            out.push(Output::Append { sequence, entry });
+        } else if let Some((sequence, record)) = self.book.hand_over(&lane) {
+            out.push(Output::Append { sequence, record });
         }
     }
 

@@ -1,6 +1,7 @@
 //! The loop of the deciding thread: everything that comes, in turn, and its outputs at once.
 
 use std::{
+    collections::VecDeque,
     sync::Arc,
     thread::{self, JoinHandle},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
@@ -14,6 +15,7 @@ use super::{MoneyConfig, Request, StartError, usage_of};
 use crate::{
     decide::{Decider, GateOrder, Input, Output, Time},
     event::{Bus, SutantraEvent},
+    log::{self, LogFull, LogNotice, LogRecord, LogWriter},
     ports::{Chain, Outlets, Snapshot},
 };
 
@@ -33,7 +35,8 @@ pub(super) fn start(
     requests: Receiver<Request>,
     bus: Bus<SutantraEvent>,
 ) -> Result<Vec<JoinHandle<()>>, StartError> {
-    let decider = Decider::new(config.decider(chain.chain_id()), []);
+    let (log, opened) = log::spawn(&config.home, chain.chain_id())?;
+    let decider = Decider::new(config.decider(chain.chain_id()), opened.newest);
     let (follow, asked) = bounded(1);
     let (followed, arrived) = bounded(1);
     let follower = thread::Builder::new()
@@ -46,6 +49,7 @@ pub(super) fn start(
         bus,
         follow,
         deltas: never(),
+        log: Log::new(log),
         out: Vec::new(),
     };
     let decide = thread::Builder::new()
@@ -109,6 +113,7 @@ struct Shell {
     bus: Bus<SutantraEvent>,
     follow: Sender<()>,
     deltas: Receiver<Arc<BlockDelta>>,
+    log: Log,
     out: Vec<Output>,
 }
 
@@ -121,6 +126,7 @@ impl Shell {
         arrived: &Receiver<Followed>,
     ) {
         let (mut frames, mut usage) = (frames.clone(), usage.clone());
+        let mut notices = self.log.writer.notices().clone();
         self.follow_again();
         loop {
             let deltas = self.deltas.clone();
@@ -147,6 +153,14 @@ impl Shell {
                         self.handle(Input::Usage(report.slots.iter().map(usage_of).collect()));
                     }
                     Err(_) => usage = never(),
+                },
+                recv(notices) -> notice => match notice {
+                    Ok(notice) => self.notice(notice),
+                    Err(_) => {
+                        notices = never();
+                        let reason = "the log's thread has ended".to_owned();
+                        self.handle(Input::LogFailed { reason });
+                    }
                 },
                 default(self.patience()) => self.handle(Input::Tick),
             }
@@ -199,22 +213,89 @@ impl Shell {
         }
     }
 
+    fn notice(&mut self, notice: LogNotice) {
+        match notice {
+            LogNotice::Appended { .. } => {}
+            LogNotice::Synced { sequence } => {
+                if let Some(sequence) = self.log.synced(sequence) {
+                    self.handle(Input::Synced { sequence });
+                }
+                // It takes records again: what it did not take comes first.
+                if std::mem::take(&mut self.log.is_behind) {
+                    self.handle(Input::LogRecovered);
+                }
+            }
+            LogNotice::LogFailed { reason } => self.handle(Input::LogFailed { reason }),
+            LogNotice::LogRecovered => {
+                self.log.is_behind = false;
+                self.handle(Input::LogRecovered);
+            }
+        }
+    }
+
     /// All outputs, in their order.
     fn carry_out(&mut self) {
-        for output in self.out.drain(..) {
+        let mut is_refused = false;
+        for output in std::mem::take(&mut self.out) {
             match output {
                 Output::Gate { slot, gate } => self.outlets.set_gate(slot, self.clock.gate(gate)),
+                // What the log did not take is not acknowledged.
+                Output::Send { frame, .. } if is_refused && frame.first() == Some(&PAY_ACK) => {}
                 Output::Send { session, frame } => self.outlets.send(session, frame),
                 Output::Close { session, last_frame } => self.outlets.close(session, last_frame),
-                Output::Append { sequence, .. } => {
-                    tracing::error!(sequence, "there is no log to write to");
+                Output::Append { sequence, record } => {
+                    is_refused |= !self.log.append(sequence, record);
                 }
+                Output::Forget { channel } => self.log.writer.forget(channel),
                 Output::Redeem { vouchers, .. } => {
                     tracing::error!(entries = vouchers.len(), "there is nobody to redeem");
                 }
                 Output::Event(event) => self.bus.publish(event),
             }
         }
+        if is_refused {
+            self.log.is_behind = true;
+            self.handle(Input::LogFailed { reason: LogFull.to_string() });
+            return self.carry_out();
+        }
         self.outlets.flush();
+    }
+}
+
+/// Type of a PayAck frame.
+const PAY_ACK: u8 = 0x11;
+
+/// The log, whose sequence numbers are its own.
+struct Log {
+    writer: LogWriter,
+    /// Its number and the core's, of records that are not synced; at most its queue and a group.
+    numbers: VecDeque<(u64, u64)>,
+    /// It did not take a record, and has to say that it works before it is trusted again.
+    is_behind: bool,
+}
+
+impl Log {
+    fn new(writer: LogWriter) -> Self {
+        Self { writer, numbers: VecDeque::new(), is_behind: false }
+    }
+
+    fn append(&mut self, sequence: u64, record: LogRecord) -> bool {
+        match self.writer.append(record) {
+            Ok(own) => self.numbers.push_back((own, sequence)),
+            Err(LogFull) => return false,
+        }
+        true
+    }
+
+    /// The core's number of the newest record that is safe.
+    fn synced(&mut self, own: u64) -> Option<u64> {
+        let mut newest = None;
+        while let Some((number, sequence)) = self.numbers.front().copied()
+            && number <= own
+        {
+            newest = Some(sequence);
+            self.numbers.pop_front();
+        }
+        newest
     }
 }

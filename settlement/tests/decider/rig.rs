@@ -13,9 +13,9 @@ use chain_types::{
 };
 use settlement::{
     Admission, Admit, Refusal, Snapshot,
-    book::Entry,
     decide::{Config, Decider, GateOrder, Input, Output, Time, Usage},
     event::SutantraEvent,
+    log::LogRecord,
 };
 use sfu::ports::{SessionKey, SlotId};
 
@@ -345,7 +345,7 @@ pub struct Rig {
     pub gates: BTreeMap<SlotId, GateOrder>,
     pub sent: Vec<(SessionKey, Frame)>,
     pub closed: Vec<(SessionKey, u16, String)>,
-    pub log: Vec<(u64, Entry)>,
+    pub log: Vec<(u64, LogRecord)>,
     pub redeems: Vec<Vec<SignedVoucher>>,
     pub events: Vec<SutantraEvent>,
     /// The log syncs whatever it is given.
@@ -411,10 +411,11 @@ impl Rig {
                     let Frame::Error { code, message } = frame else { panic!("{frame:?}") };
                     self.closed.push((session, code, message));
                 }
-                Output::Append { sequence, entry } => {
-                    self.log.push((sequence, entry));
+                Output::Append { sequence, record } => {
+                    self.log.push((sequence, record));
                     synced = Some(sequence);
                 }
+                Output::Forget { .. } => {}
                 Output::Redeem { payee, vouchers } => {
                     assert!(vouchers.iter().all(|signed| signed.voucher.payee == payee));
                     self.redeems.push(vouchers);
@@ -587,10 +588,10 @@ impl Rig {
 
     /// The process dies and starts again with the log's records up to `keep`.
     pub fn crash(&mut self, keep: u64) {
-        let mut newest: BTreeMap<LaneKey, Entry> = BTreeMap::new();
-        for (sequence, entry) in &self.log {
+        let mut newest: BTreeMap<LaneKey, LogRecord> = BTreeMap::new();
+        for (sequence, record) in &self.log {
             if *sequence <= keep {
-                newest.insert(entry.voucher.voucher.lane_key(), *entry);
+                newest.insert(record.lane(), *record);
             }
         }
         self.decider = Decider::new(config(), newest.into_values());
