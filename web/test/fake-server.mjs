@@ -2,6 +2,7 @@
 //
 //   node test/fake-server.mjs [--port 8099] [--host 127.0.0.1] [--streams 3] [--tokens]
 //   node test/fake-server.mjs --upstream http://127.0.0.1:8080     pages from the disk, all else real
+//   node test/fake-server.mjs --chain                      with a chain, a wallet's faucet and one paid stream
 //   node test/fake-server.mjs --media http://127.0.0.1:8080        as the first, but WHIP and WHEP real
 //
 // WHIP and WHEP answer 503 by themselves: a picture comes only from a real relay.
@@ -11,22 +12,30 @@ import { readFile } from "node:fs/promises";
 import { pathToFileURL } from "node:url";
 import { parseArgs } from "node:util";
 
+import { ChainFace } from "./fake-chain.mjs";
+import { STREAM, termsJson } from "./wallet-world.mjs";
+
 const PAGES = new URL("../pages/", import.meta.url);
 const TYPES = { html: "text/html; charset=utf-8", css: "text/css", js: "text/javascript", svg: "image/svg+xml" };
 
 /** What the fake relay lists. */
 export const STREAMS = [
   { id: "demo", title: "Demo loop", codecs: ["VP8", "opus"], viewers: 2, price_per_second: "0" },
-  { id: "loom", title: "Weaving on a Jacquard loom, from the first thread", codecs: ["AV1", "opus"], viewers: 41, price_per_second: "0.0004" },
+  { id: "loom", title: "Weaving on a Jacquard loom, from the first thread", codecs: ["AV1", "opus"], viewers: 41, price_per_second: "400000" },
   { id: "harbour", title: "Harbour at night", codecs: ["H264"], viewers: 0, price_per_second: "0" },
 ].map((stream) => ({ ...stream, whep: `/whep/${stream.id}` }));
 
 /**
- * @param {{ streams?: typeof STREAMS, tokens?: boolean, upstream?: string | null, media?: string | null, host?: string, port?: number }} [options]
+ * @param {{ streams?: typeof STREAMS, tokens?: boolean, chain?: boolean, upstream?: string | null, media?: string | null, host?: string, port?: number }} [options]
  * @returns {Promise<{ base: string, close: () => void, requests: string[], streams: typeof STREAMS }>}
  */
-export async function startFakeServer({ streams = STREAMS, tokens = false, upstream = null, media = null, host = "127.0.0.1", port = 0 } = {}) {
+export async function startFakeServer({ streams = STREAMS, tokens = false, chain = false, upstream = null, media = null, host = "127.0.0.1", port = 0 } = {}) {
   const startedMs = Date.now();
+  const face = chain ? new ChainFace() : null;
+  if (face) {
+    const paid = { id: STREAM, stream_id: STREAM, title: "Harbour at night, by the second", policy: "paid", codecs: ["VP8", "opus"], viewers: 3, price_per_second: "1000000", whep: `/whep/${STREAM}` };
+    streams = [...streams, paid];
+  }
   /** @type {string[]} */
   const requests = [];
   const server = createServer(async (request, response) => {
@@ -37,6 +46,19 @@ export async function startFakeServer({ streams = STREAMS, tokens = false, upstr
       response.writeHead(status, { "content-type": "application/json", ...headers });
       response.end(JSON.stringify(body));
     };
+    if (face && request.method === "POST" && url.pathname === `/whep/${STREAM}`) {
+      response.writeHead(402, { "content-type": "application/json" });
+      return response.end(face.paymentRequired(termsJson()));
+    }
+    if (face && /^\/(rpc|api)\b/.test(url.pathname)) {
+      const chunks = [];
+      for await (const chunk of request) chunks.push(chunk);
+      const answer = await face.answer(url.pathname, Buffer.concat(chunks).toString());
+      if (answer !== null) {
+        response.writeHead(200, { "content-type": "application/json" });
+        return response.end(answer);
+      }
+    }
     const file = fileFor(url.pathname);
     if (file && request.method === "GET") {
       try {
@@ -102,6 +124,7 @@ if (import.meta.url === pathToFileURL(process.argv[1] ?? "").href) {
       host: { type: "string", default: "127.0.0.1" },
       streams: { type: "string", default: String(STREAMS.length) },
       tokens: { type: "boolean", default: false },
+      chain: { type: "boolean", default: false },
       upstream: { type: "string" },
       media: { type: "string" },
     },
@@ -110,6 +133,7 @@ if (import.meta.url === pathToFileURL(process.argv[1] ?? "").href) {
     host: values.host,
     port: Number(values.port),
     tokens: values.tokens,
+    chain: values.chain,
     streams: STREAMS.slice(0, Number(values.streams)),
     upstream: values.upstream ?? null,
     media: values.media ?? null,

@@ -56,6 +56,9 @@ export class Watching extends TypedEvents {
   constructor(viewer) {
     super();
     this.viewer = viewer;
+    viewer.on("state", ({ state, detail }) => {
+      if (state === "payment" || state === "token" || state === "refused") this.payer?.refused(`The relay did not take it: ${detail}`);
+    });
   }
 
   /** Whether this stream is for who pays, has a ticket or is on a list. */

@@ -254,6 +254,11 @@ export class Payer extends TypedEvents {
     if (this.#current) this.#stopTimer = this.every(TICK_MS, () => void this.tick());
   }
 
+  /** The relay did not take what was signed. @param {string} message its reason */
+  refused(message) {
+    if (this.#sight.state === "binding") this.#show({ state: "stopped", trouble: new PayRefused("terms", message) });
+  }
+
   // ---- What the person asks
 
   /** Stops signing. The relay lets the media run out within its grace. */
