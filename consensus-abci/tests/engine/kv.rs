@@ -62,6 +62,8 @@ pub struct KvApp {
     pub panic_at: AtomicU64,
     /// `FinalizeBlock` adds a second validator.
     pub second_validator: AtomicBool,
+    /// `PrepareProposal` takes nothing.
+    pub hold: AtomicBool,
     /// `ProcessProposal` rejects blocks with these transactions.
     pub poison: Mutex<BTreeSet<Vec<u8>>>,
     pub calls: Mutex<Calls>,
@@ -138,7 +140,8 @@ impl Application for KvApp {
         request: RequestPrepareProposal,
     ) -> Result<ResponsePrepareProposal, ApplicationError> {
         self.calls.lock().unwrap().prepare_proposal += 1;
-        Ok(ResponsePrepareProposal { txs: request.txs })
+        let hold = self.hold.load(Ordering::SeqCst);
+        Ok(ResponsePrepareProposal { txs: if hold { Vec::new() } else { request.txs } })
     }
 
     fn process_proposal(
