@@ -194,7 +194,7 @@ function showPools(pools) {
   element("no-channels", HTMLElement).hidden = open.length > 0;
   say(element("in-pools", HTMLElement), sut(open.reduce((sum, pool) => sum + units(pool.deposits) - units(pool.redeemed), 0n)));
   rows("channels", open.slice(0, 20), (pool) =>
-    make("li", "row-item", make("div", "row-words", jump(pool.id, shortId(pool.id)), make("p", "help", "of ", jump(pool.payer, shortId(pool.payer)), `${pool.close_requested ? " · closing" : ""}`)), make("span", "amount", `${sut(units(pool.redeemed))} of ${sut(units(pool.deposits))}`)),
+    make("li", "row-item", make("div", "row-words", jump(pool.id, shortId(pool.id)), make("p", "help", "of ", jump(pool.payer, shortId(pool.payer)), `${pool.close_requested ? " · closing" : ""}`)), make("span", "amount", `${sut(units(pool.redeemed))} collected of ${sut(units(pool.deposits))}`)),
   );
 }
 

@@ -352,6 +352,7 @@ function showShare() {
   const link = `${location.origin}/watch/${encodeURIComponent(published)}`;
   element("share-link", HTMLInputElement).value = link;
   element("share-open", HTMLAnchorElement).href = link;
+  say(element("share-label", HTMLElement), money.shareWords);
   element("share", HTMLElement).hidden = false;
 }
 

@@ -48,6 +48,7 @@ function wordsFor(state, detail) {
       return { what: "Playing", advice: "", busy: false };
     case "silent":
       if (watching.payer?.held) return { what: "You paused paying", advice: "Press Resume to go on.", busy: false };
+      if (watching.facts.sight?.state === "over") return { what: "The relay ended the session", advice: upper(watching.facts.failed ?? ""), busy: false };
       if (watching.gate !== "open") return { ...gateWords(watching.gate), busy: false };
       return {
         what: "Paused by the relay",
@@ -103,6 +104,11 @@ function wordsFor(state, detail) {
     case "refused":
       return { what: "The relay refused", advice: detail, busy: false };
   }
+}
+
+/** A relay's reason as a sentence. @param {string} reason */
+function upper(reason) {
+  return reason && `${reason.charAt(0).toUpperCase()}${reason.slice(1)}${/[.!?]$/.test(reason) ? "" : "."}`;
 }
 
 /** @param {string} detail */

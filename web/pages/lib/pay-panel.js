@@ -1,6 +1,6 @@
 // The panel about money under the picture of Watch, and the one button over the picture.
 
-import { element, make, say } from "./dom.js";
+import { copyFrom, element, make, say } from "./dom.js";
 import { shortId } from "./format.js";
 import { duration, payView, perHour } from "./pay-view.js";
 import { sut, ticking } from "./wallet/balance.js";
@@ -61,7 +61,11 @@ export function showPayPanel(watching) {
   const view = payView(facts);
   say(element("pay-what", HTMLElement), view.what);
   say(element("pay-advice", HTMLElement), view.advice);
-  element("pay-sum", HTMLElement).hidden = facts.policy !== "paid";
+  for (const id of ["pay-sum", "pay-pool-tile", "pay-left-tile"]) element(id, HTMLElement).hidden = facts.policy !== "paid";
+  element("pay-account", HTMLElement).hidden = facts.policy !== "allow_list" || facts.allowed || !facts.account;
+  element("pay-account-id", HTMLInputElement).value = facts.account ?? "";
+  element("pay-account-copy", HTMLButtonElement).onclick = ({ currentTarget }) =>
+    copyFrom(/** @type {HTMLButtonElement} */ (currentTarget), element("pay-account-id", HTMLInputElement));
   showActions(watching, view.actions);
   showPrice(watching);
   showPool(facts.sight);

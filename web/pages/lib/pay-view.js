@@ -85,8 +85,8 @@ function listView({ allowed, account, failed }) {
   if (allowed) return { what: "You are on the list", advice: "", actions: [], urgent: false };
   return {
     what: "You are not on the list",
-    advice: failed ?? `The creator of this stream chooses who may watch. Send them your account${account ? `, ${shortId(account)}` : ""}; once you are on the list, press Try again.`,
-    actions: [action("retry", "Try again", false)],
+    advice: failed ?? `The creator of this stream chooses who may watch. Send them your account${account ? `, ${shortId(account)}` : ""}; once you are on the list, it begins here by itself.`,
+    actions: [],
     urgent: true,
   };
 }

@@ -65,6 +65,20 @@ export class StreamMoney {
     return this.#stream;
   }
 
+  /** Who may use the link to the stream. */
+  get shareWords() {
+    switch (this.#policy.value) {
+      case "paid":
+        return "Whoever opens this link sees the price, and can pay and watch";
+      case "ticketed":
+        return "Whoever opens this link can buy a ticket and watch";
+      case "allow_list":
+        return "Whoever opens this link finds an account to send you, and watches once you let it in";
+      default:
+        return "Anyone who opens this link can watch";
+    }
+  }
+
   /** A bearer token for WHIP, signed by the account. */
   token() {
     return this.#need().token(this.#stream);

@@ -103,6 +103,11 @@ export class Watching extends TypedEvents {
     if (!wallet?.account) return;
     const [balance, access] = await Promise.all([wallet.balance(), this.restricted ? chain.access(record.id, wallet.account) : null]);
     this.#set({ balance, allowed: this.#counts(access) || record.creator === wallet.account });
+    // Let in while waiting at the door.
+    if (this.facts.allowed && record.policy !== "paid" && this.viewer.state === "token") {
+      this.#admit();
+      this.viewer.retry();
+    }
   }
 
   /** How it stands, for a debugger and for tests. @returns {import("./diagnostics.js").PaymentDiagnostics} */
