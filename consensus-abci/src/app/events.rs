@@ -1,10 +1,29 @@
 //! Events as CometBFT shows and indexes them: a type and attributes, all text.
 
-use chain_types::ChainEvent;
-use tendermint_proto::v0_38::abci::{Event, EventAttribute};
+use bytes::Bytes;
+use chain_types::{CODESPACE, ChainEvent};
+use tendermint_proto::v0_38::abci::{Event, EventAttribute, ExecTxResult};
+
+use super::execute::Executed;
+
+/// What a block's results say about a transaction.
+pub(super) fn result(done: &Executed) -> ExecTxResult {
+    let (log, codespace) = match &done.refused {
+        None => (String::new(), String::new()),
+        Some((_, log)) => (log.clone(), CODESPACE.to_owned()),
+    };
+    ExecTxResult {
+        code: done.code(),
+        data: Bytes::copy_from_slice(&done.data),
+        log,
+        events: done.events.iter().map(to_abci).collect(),
+        codespace,
+        ..ExecTxResult::default()
+    }
+}
 
 /// One event of a transaction. Ids are lower-case hex, amounts decimal units.
-pub(super) fn to_abci(event: &ChainEvent) -> Event {
+fn to_abci(event: &ChainEvent) -> Event {
     match event {
         ChainEvent::Transfer { from, to, amount } => {
             new("transfer", &[("from", from), ("to", to), ("amount", amount)])

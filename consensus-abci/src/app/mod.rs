@@ -1,10 +1,10 @@
 //! The state machine: accounts, streams, channels, access and relays, driven by ABCI.
 //!
 //! A block is a pure function of the committed state and the request: no clock, no randomness, no
-//! unordered map. [`App::finalize_block`](Application::finalize_block) computes in memory,
-//! [`App::commit`](Application::commit) makes it durable in one batch, and only then do queries,
-//! CheckTx and followers ([`App::subscribe`]) see it.
+//! unordered map. FinalizeBlock computes in memory, Commit makes it durable in one batch, and only
+//! then do queries, CheckTx and followers ([`App::subscribe`]) see it.
 
+mod abci;
 mod access;
 mod accounts;
 mod books;
@@ -33,21 +33,26 @@ use std::{
 
 use bytes::Bytes;
 use chain_types::{
-    Account, AccountId, BlockDelta, CODESPACE, ChainEvent, Params, StateKey, Transaction,
-    transaction_hash,
+    Account, AccountId, BlockDelta, ChainEvent, Params, StateKey, Transaction, transaction_hash,
 };
 use crossbeam_channel::Receiver;
 use tendermint_proto::{
     google::protobuf::Timestamp,
     v0_38::abci::{
-        CheckTxType, ExecTxResult, RequestCheckTx, RequestFinalizeBlock, RequestInfo,
-        RequestInitChain, RequestPrepareProposal, RequestProcessProposal, RequestQuery,
-        ResponseCheckTx, ResponseCommit, ResponseFinalizeBlock, ResponseInfo, ResponseInitChain,
-        ResponsePrepareProposal, ResponseProcessProposal, ResponseQuery,
-        response_process_proposal::ProposalStatus,
+        CheckTxType, RequestFinalizeBlock, RequestInitChain, RequestPrepareProposal,
+        RequestProcessProposal, ResponseFinalizeBlock,
     },
 };
 
+use self::{
+    abci::Failure,
+    deltas::Subscribers,
+    execute::Refusal,
+    mempool::Waiting,
+    proposal::Candidate,
+    signatures::SignatureCache,
+    state::{BlockState, decode},
+};
 pub use self::{
     books::Audit,
     channels::LANES_PER_FINALIZE,
@@ -58,18 +63,7 @@ pub use self::{
     redeem::{ENTRY_OUTCOME_BYTES, EntryOutcome},
     state::StateError,
 };
-use self::{
-    deltas::Subscribers,
-    execute::{Executed, Refusal},
-    mempool::Waiting,
-    proposal::Candidate,
-    signatures::SignatureCache,
-    state::{BlockState, decode},
-};
-use crate::{
-    application::{Application, ApplicationError, Method},
-    store::{Prepared, Store, StoreError, Update, Writes},
-};
+use crate::store::{Prepared, Store, StoreError, Update, Writes};
 
 /// Version of the state machine's rules, in `Info` and in block headers.
 pub const APP_VERSION: u64 = 1;
@@ -328,7 +322,7 @@ impl App {
         for (at, (read, is_signed)) in read.into_iter().zip(verdicts).enumerate() {
             let done = state.execute(read, request.txs[at].len(), is_signed)?;
             results.push((hashed[at].0, done.code()));
-            tx_results.push(to_result(&done));
+            tx_results.push(events::result(&done));
             events.extend(done.events);
         }
         state.check_books()?;
@@ -377,122 +371,9 @@ impl Committed {
     }
 }
 
-impl Application for App {
-    fn info(&self, _request: RequestInfo) -> Result<ResponseInfo, ApplicationError> {
-        let head = self.committed().snapshot.head();
-        Ok(ResponseInfo {
-            data: "sutantra".to_owned(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            app_version: APP_VERSION,
-            last_block_height: head
-                .map_or(0, |head| i64::try_from(head.height).unwrap_or(i64::MAX)),
-            last_block_app_hash: head
-                .map_or_else(Bytes::new, |head| Bytes::copy_from_slice(&head.app_hash)),
-        })
-    }
-
-    fn init_chain(&self, request: RequestInitChain) -> Result<ResponseInitChain, ApplicationError> {
-        let app_hash = self.genesis(&request).map_err(|error| error.of(Method::InitChain))?;
-        let app_hash = Bytes::copy_from_slice(&app_hash);
-        Ok(ResponseInitChain { consensus_params: None, validators: Vec::new(), app_hash })
-    }
-
-    fn check_tx(&self, request: RequestCheckTx) -> Result<ResponseCheckTx, ApplicationError> {
-        let kind = CheckTxType::try_from(request.r#type).unwrap_or(CheckTxType::New);
-        let checked = self
-            .check(&request.tx, kind)
-            .map_err(|error| Failure::State(error).of(Method::CheckTx))?;
-        Ok(match checked {
-            Ok(()) => ResponseCheckTx::default(),
-            Err((code, log)) => ResponseCheckTx {
-                code: code.code(),
-                log,
-                codespace: CODESPACE.to_owned(),
-                ..ResponseCheckTx::default()
-            },
-        })
-    }
-
-    fn prepare_proposal(
-        &self,
-        request: RequestPrepareProposal,
-    ) -> Result<ResponsePrepareProposal, ApplicationError> {
-        let txs = self.prepare(&request).map_err(|error| error.of(Method::PrepareProposal))?;
-        Ok(ResponsePrepareProposal { txs })
-    }
-
-    fn process_proposal(
-        &self,
-        request: RequestProcessProposal,
-    ) -> Result<ResponseProcessProposal, ApplicationError> {
-        let is_acceptable =
-            self.is_acceptable(&request).map_err(|error| error.of(Method::ProcessProposal))?;
-        let status = if is_acceptable { ProposalStatus::Accept } else { ProposalStatus::Reject };
-        Ok(ResponseProcessProposal { status: status.into() })
-    }
-
-    fn finalize_block(
-        &self,
-        request: RequestFinalizeBlock,
-    ) -> Result<ResponseFinalizeBlock, ApplicationError> {
-        self.execute(&request).map_err(|error| error.of(Method::FinalizeBlock))
-    }
-
-    fn commit(&self) -> Result<ResponseCommit, ApplicationError> {
-        self.make_durable().map_err(|error| error.of(Method::Commit))?;
-        Ok(ResponseCommit { retain_height: 0 })
-    }
-
-    fn query(&self, request: RequestQuery) -> Result<ResponseQuery, ApplicationError> {
-        query::answer(&self.committed().snapshot, &request)
-            .map_err(|error| Failure::State(error).of(Method::Query))
-    }
-}
-
-/// Why a method has no response: the chain halts.
-#[derive(Debug)]
-enum Failure {
-    State(StateError),
-    Said(String),
-}
-
-impl Failure {
-    fn of(self, method: Method) -> ApplicationError {
-        match self {
-            Self::State(error) => ApplicationError::new(method, error.to_string()),
-            Self::Said(sentence) => ApplicationError::new(method, sentence),
-        }
-    }
-}
-
-impl From<StateError> for Failure {
-    fn from(error: StateError) -> Self {
-        Self::State(error)
-    }
-}
-
-impl From<StoreError> for Failure {
-    fn from(error: StoreError) -> Self {
-        Self::State(error.into())
-    }
-}
-
 /// None of these locks guards something that a panic could leave half done.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn to_result(done: &Executed) -> ExecTxResult {
-    let log = done.refused.as_ref().map_or_else(String::new, |(_, log)| log.clone());
-    let codespace = if done.refused.is_some() { CODESPACE.to_owned() } else { String::new() };
-    ExecTxResult {
-        code: done.code(),
-        data: Bytes::copy_from_slice(&done.data),
-        log,
-        events: done.events.iter().map(events::to_abci).collect(),
-        codespace,
-        ..ExecTxResult::default()
-    }
 }
 
 fn holds_exactly(snapshot: &StateSnapshot, writes: &Writes) -> Result<bool, StateError> {

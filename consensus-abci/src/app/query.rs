@@ -180,7 +180,7 @@ impl<'a> Question<'a> {
             ["streams"] => {
                 let all = self.snapshot.records::<StreamMetadata>(StateKey::STREAMS);
                 let streams = all.map(|entry| entry.map(|(_, stream)| (stream.id.0, stream)));
-                self.page(streams, after, |stream| Ok(stream))
+                self.page(streams, after, Ok)
             }
             ["streams", "by-creator", creator] => {
                 let ids = self.snapshot.streams_by_creator(&id(creator)?);
@@ -206,7 +206,7 @@ impl<'a> Question<'a> {
                     Ok(_) => None,
                     Err(error) => Some(Err(error)),
                 });
-                self.page(lanes, after, |lane| Ok(lane))
+                self.page(lanes, after, Ok)
             }
             ["relays"] => {
                 let all = self.snapshot.records::<RelayRecord>(StateKey::RELAYS);
@@ -217,7 +217,7 @@ impl<'a> Question<'a> {
                     Ok(_) => None,
                     Err(error) => Some(Err(error)),
                 });
-                self.page(relays, after, |relay| Ok(relay))
+                self.page(relays, after, Ok)
             }
             _ => {
                 let log = format!("there is no such path; known are: {PATHS}");
