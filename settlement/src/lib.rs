@@ -14,6 +14,7 @@ pub mod lane;
 pub mod log;
 pub mod money;
 pub mod ports;
+pub mod redeem;
 
 pub use ports::{
     Admission, AdmissionId, Admit, Chain, ChainError, LaneStatus, Outlets, Refusal, Snapshot,
