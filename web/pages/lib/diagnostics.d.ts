@@ -36,7 +36,7 @@ export interface WalletDiagnostics {
   buyTicket(): Promise<void>;
   pausePaying(): void;
   resumePaying(): void;
-  topUp(amount?: string): Promise<void>;
+  topUp(amount?: string | number): Promise<void>;
   acceptPrice(): void;
   closePool(): Promise<void>;
 }
