@@ -51,7 +51,7 @@ impl Client {
         self.send(json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params })).await;
         loop {
             let answer = self.next().await.expect("the connection is open");
-            if answer["id"] == id && answer["result"].get("data").is_none() {
+            if answer["id"] == id && answer["result"].get("query").is_none() {
                 return answer;
             }
             self.early.push_back(answer);
