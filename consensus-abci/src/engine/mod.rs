@@ -175,7 +175,8 @@ pub enum BroadcastError {
 
 /// A running chain of one validator; a handle that clones cheaply.
 ///
-/// The last handle to go stops the block thread, after the block in hand.
+/// The last handle to go stops the block thread, after the block in hand: that drop waits for the
+/// block, so call [`Engine::stop`] from a blocking thread first where that matters.
 #[derive(Clone)]
 pub struct Engine(Arc<Handle>);
 

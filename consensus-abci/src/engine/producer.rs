@@ -69,7 +69,10 @@ impl Producer {
     }
 
     fn wait_for_genesis_time(&self) {
-        while self.state.last_block_height == 0 {
+        if self.state.last_block_height > 0 {
+            return;
+        }
+        loop {
             let Ok(left) = self.state.last_block_time.duration_since(Time::now()) else { return };
             let until = Instant::now() + left.min(GENESIS_WAIT_MAX);
             if self.core.mempool.wait(until, until) == Wake::Stop {

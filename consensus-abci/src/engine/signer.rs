@@ -140,3 +140,34 @@ fn parse(bytes: &[u8]) -> Result<LastSigned, String> {
         sign_bytes: hex_decode(text("signbytes")).ok_or("signbytes is not hex")?,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_height_and_round_is_signed_twice_even_after_a_restart() {
+        let dir = std::env::temp_dir().join(format!("sutantra-signer-{}", std::process::id()));
+        let path = dir.join("data/priv_validator_state.json");
+        let key = ValidatorKey::from_seed([5; 32]);
+        let open = || Signer::open(key.clone(), &path);
+        let mut signer = open().expect("a missing file is a fresh key");
+        assert_eq!((signer.height(), signer.free_round(1)), (0, 0));
+        signer.sign(7, 0, b"block".to_vec()).expect("nothing was signed");
+
+        let mut signer = open().expect("the file was written");
+        assert_eq!((signer.height(), signer.free_round(7), signer.free_round(8)), (7, 1, 0));
+        for (height, round) in [(7, 0), (6, 9), (1, 0)] {
+            let refused = signer.sign(height, round, b"other".to_vec());
+            assert!(matches!(refused, Err(SignError::DoubleSign { .. })), "{height} {round}");
+        }
+        signer.sign(7, 1, b"other".to_vec()).expect("a later round");
+        signer.sign(8, 0, b"next".to_vec()).expect("a later height");
+
+        for damaged in ["", "{}", r#"{"height":"-1","round":0,"step":3}"#] {
+            fs::write(&path, damaged).expect("the directory is there");
+            assert!(matches!(open(), Err(SignError::Invalid { .. })), "{damaged}");
+        }
+        fs::remove_dir_all(&dir).expect("the test made it");
+    }
+}
