@@ -125,7 +125,7 @@ impl Facts {
 /// Invalid vouchers that end a session.
 pub const INVALID_VOUCHERS_MAX: u8 = 3;
 
-/// A session's standing and its count of failed trials, which outlives a pause.
+/// A session's standing and its channel's count of failed trials, which outlives pauses and sessions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Machine {
     /// The state, with its memory.
@@ -172,6 +172,10 @@ impl Machine {
             (Standing::Pending, None) if !facts.is_connected => Standing::Pending,
             // The prepay was asked for at admission; meanwhile the lane's other sessions used it.
             (Standing::Pending, None) if facts.is_behind() => Standing::Closed(End::Unpaid),
+            // A new session does not make a path good: else denying would pay by reconnecting.
+            (Standing::Pending, None) if facts.disputed_ms > DISPUTED_MS_MAX => {
+                disputed(trials_failed)
+            }
             (Standing::Paused { since_ns, why }, None) => match facts.hold {
                 _ if facts.now_ns.saturating_sub(since_ns) >= pause_max_ns => {
                     Standing::Closed(End::Unpaid)
@@ -317,6 +321,15 @@ impl End {
             Self::Gone => "the session has ended",
         }
     }
+}
+
+/// What was disputed on a channel, whichever of its sessions it was.
+#[derive(Debug, Clone, Default)]
+pub struct Disputes {
+    /// Of the last minute.
+    pub window: DisputeWindow,
+    /// See [`Machine::trials_failed`].
+    pub trials_failed: u8,
 }
 
 /// Disputed media of the last minute.

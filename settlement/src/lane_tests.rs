@@ -60,6 +60,7 @@ fn the_lane_lives_as_tabled() {
     check(Pending, good(), Active);
     check(Pending, behind(1), Closed(End::Unpaid));
     check(Pending, Facts { hold: Some(Pause::Exposure), ..good() }, held(Pause::Exposure));
+    check(Pending, Facts { disputed_ms: 6_001, ..good() }, waiting(5));
     // Active
     check(Active, good(), Active);
     check(Active, behind(1), Late);

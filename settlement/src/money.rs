@@ -20,6 +20,7 @@ use crate::{
     event::{self, SutantraEvent},
     log::LogOpenError,
     ports::{Admission, AdmissionId, Admit, Chain, ChainError, Outlets, Refusal},
+    redeem::RedeemCounters,
 };
 
 /// Requests that wait for the deciding thread; who finds them full waits.
@@ -119,6 +120,7 @@ pub struct Money {
     requests: Sender<Request>,
     bus: event::Bus<SutantraEvent>,
     threads: Arc<Mutex<Vec<JoinHandle<()>>>>,
+    redeem_counters: Arc<dyn Fn() -> RedeemCounters + Send + Sync>,
 }
 
 impl Money {
@@ -138,8 +140,9 @@ impl Money {
         }
         let (requests, received) = bounded(REQUESTS_MAX);
         let bus = event::Bus::new();
-        let threads = shell::start(config, chain, outlets, frames, usage, received, bus.clone())?;
-        Ok(Self { requests, bus, threads: Arc::new(Mutex::new(threads)) })
+        let shell::Started { threads, redeem_counters } =
+            shell::start(config, chain, outlets, frames, usage, received, bus.clone())?;
+        Ok(Self { requests, bus, threads: Arc::new(Mutex::new(threads)), redeem_counters })
     }
 
     /// What is asked for a stream now; `None`: the chain does not know it, or it has ended.
@@ -226,6 +229,11 @@ impl Money {
     /// Counts of this moment; `None` while stopping.
     pub fn counters(&self) -> Option<Counters> {
         self.ask(|decider, _| decider.counters())
+    }
+
+    /// How redeeming goes.
+    pub fn redeem_counters(&self) -> RedeemCounters {
+        (self.redeem_counters)()
     }
 
     /// Height of the chain as the books know it.

@@ -78,8 +78,7 @@ pub trait Outlets: Send {
     fn send(&mut self, session: SessionKey, frame: Vec<u8>);
     /// Ends a session after a last frame.
     fn close(&mut self, session: SessionKey, last_frame: Vec<u8>);
-    /// Called after every turn, at least ten times a second: gates that found a full ring are to be
-    /// handed over again.
+    /// Nothing else is to be done now: gates that found a full ring are to be handed over again.
     fn flush(&mut self) {}
 }
 

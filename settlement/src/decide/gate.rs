@@ -31,11 +31,17 @@ impl Decider {
         let Some((facts, rights)) = self.facts(now, key) else { return };
         let pause_max_ns = self.pause_max_ns();
         let Some(session) = self.sessions.get_mut(&key) else { return };
-        let old = session.machine;
-        session.machine = old.next(&facts, pause_max_ns);
+        let mut old = session.machine;
+        let channel = session.pass.lane.map(|(lane, _)| lane.channel);
+        let disputes = channel.and_then(|channel| self.disputes.get_mut(&channel));
+        old.trials_failed = disputes.as_ref().map_or(0, |disputes| disputes.trials_failed);
+        let new = old.next(&facts, pause_max_ns);
+        if let Some(disputes) = disputes {
+            disputes.trials_failed = new.trials_failed;
+        }
+        session.machine = new;
         session.served_grew = false;
         session.disputed_grew = false;
-        let new = session.machine;
         if let Standing::Closed(end) = new.standing {
             self.count_flip(key, cause);
             self.end(now, key, end, out);
@@ -46,6 +52,7 @@ impl Decider {
         if old.standing != new.standing {
             self.tell_standing(now, key, old.standing, new.standing, out);
         }
+        self.write_served(key, out);
         self.repeat(now, key, out);
         self.schedule(now, key, rights, gate);
     }
@@ -72,14 +79,18 @@ impl Decider {
             hold: None,
             is_channel_gone: false,
             invalid_vouchers: session.invalid_vouchers,
-            disputed_ms: session.disputes.sum_ms(now.mono_ns),
-            disputed_grew: session.disputed_grew,
-            served_grew: session.served_grew,
+            disputed_ms: 0,
+            disputed_grew: false,
+            served_grew: false,
         };
         if let Some((lane_key, _)) = charged
             && let Some(lane) = self.book.get(&lane_key)
         {
             let rate = lane.rate.unwrap_or(0);
+            let disputes = self.disputes.get(&lane_key.channel);
+            facts.disputed_ms = disputes.map_or(0, |of| of.window.sum_ms(now.mono_ns));
+            facts.disputed_grew = session.disputed_grew;
+            facts.served_grew = session.served_grew;
             facts.owed = lane.owed();
             facts.paid = lane.paid();
             facts.is_unbound = !session.is_bound && rate > 0;
@@ -267,6 +278,8 @@ impl Decider {
         session.request_at_ns = now.mono_ns.saturating_add(REQUEST_NS);
         let Some((lane, _)) = session.pass.lane else { return };
         let gate = session.gate;
+        // A debt is written while it grows: a crash forgives none of it.
+        self.write(lane, out);
         let (paid, due) = self.paid_and_owed(&lane);
         let left_ns = match gate.valid_until_ns {
             Some(until) if gate.open => until.saturating_sub(now.mono_ns),
@@ -317,6 +330,22 @@ impl Decider {
         }
         if now.mono_ns >= receipt_at {
             self.receipt(now, key, out);
+        }
+    }
+
+    /// Time served is written each cadence even where no voucher comes: who paid far ahead would
+    /// have it for nothing after a crash.
+    fn write_served(&mut self, key: SessionKey, out: &mut Vec<Output>) {
+        let Some((lane, _)) = self.sessions.get(&key).and_then(|session| session.pass.lane) else {
+            return;
+        };
+        let cadence_ms = u64::from(self.config.cadence_ms);
+        let is_due = self
+            .book
+            .get(&lane)
+            .is_some_and(|lane| lane.served_ms.saturating_sub(lane.logged_served_ms) >= cadence_ms);
+        if is_due {
+            self.write(lane, out);
         }
     }
 

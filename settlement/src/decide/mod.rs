@@ -26,6 +26,7 @@ use crate::{
     access::StreamAccessControl,
     book::Book,
     event::SutantraEvent,
+    lane::Disputes,
     log::LogRecord,
     ports::{AdmissionId, Snapshot},
 };
@@ -284,6 +285,8 @@ pub struct Decider {
     admissions: BTreeMap<AdmissionId, Admitted>,
     next_admission: u64,
     ended: BTreeMap<SessionKey, Ended>,
+    /// By channel, for as long as something was disputed on it within a minute.
+    disputes: BTreeMap<ChannelId, Disputes>,
     /// When each session has to be looked at again, ns.
     wakes: BTreeSet<(u64, SessionKey)>,
     /// Lanes of sessions that ended unpaid.
@@ -307,6 +310,7 @@ impl Decider {
             admissions: BTreeMap::new(),
             next_admission: 0,
             ended: BTreeMap::new(),
+            disputes: BTreeMap::new(),
             wakes: BTreeSet::new(),
             redeem_soon: BTreeSet::new(),
             redeem_at_ns: 0,
@@ -354,6 +358,7 @@ impl Decider {
         self.admissions.retain(|_, admitted| admitted.void_at_ns > now.mono_ns);
         self.ended.retain(|_, ended| ended.forget_at_ns > now.mono_ns);
         if now.mono_ns >= self.redeem_at_ns {
+            self.disputes.retain(|_, disputes| disputes.window.sum_ms(now.mono_ns) > 0);
             self.redeem(now, out);
         }
     }

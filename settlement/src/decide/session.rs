@@ -9,7 +9,7 @@ use super::{
 use crate::{
     access::Claim,
     event::SutantraEvent,
-    lane::{DisputeWindow, End, Machine},
+    lane::{End, Machine},
     ports::AdmissionId,
 };
 
@@ -57,7 +57,6 @@ pub(super) struct Session {
     pub usage: Usage,
     /// `first_sent_ns` and the decided time when the gate was last opened.
     pub opened: (u64, u64),
-    pub disputes: DisputeWindow,
     pub served_grew: bool,
     pub disputed_grew: bool,
     /// As it was last ordered.
@@ -90,7 +89,6 @@ impl Session {
                 last_sent_ns: 0,
             },
             opened: (0, 0),
-            disputes: DisputeWindow::default(),
             served_grew: false,
             disputed_grew: false,
             gate: GateOrder::CLOSED,
@@ -323,11 +321,14 @@ impl Decider {
             if session.opened.0 != usage.first_sent_ns {
                 session.opened = (usage.first_sent_ns, old.served_ms + old.disputed_ms);
             }
-            session.disputes.add(now.mono_ns, disputed_ms);
             session.served_grew |= served_ms > 0;
             session.disputed_grew |= disputed_ms > 0;
         }
         let Some(key) = lane.filter(|lane| self.is_paid_stream(&lane.stream)) else { return };
+        if disputed_ms > 0 {
+            let disputes = self.disputes.entry(key.channel).or_default();
+            disputes.window.add(now.mono_ns, disputed_ms);
+        }
         if let Some(lane) = self.book.get_mut(&key) {
             lane.served_ms = lane.served_ms.saturating_add(served_ms);
             lane.sent_bytes = lane.sent_bytes.saturating_add(sent_bytes);

@@ -1,9 +1,11 @@
 //! The bridge between the layers: what MONEY wants done, on its way to the chain and to the relay.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use chain_types::{AccountId, BlockDelta, SignedVoucher};
-use crossbeam_channel::{Receiver as CommandReceiver, Sender, TrySendError, bounded};
+use crossbeam_channel::{
+    Receiver as CommandReceiver, RecvTimeoutError, Sender, TrySendError, bounded,
+};
 use sfu::ports::{Gate, SessionKey, SlotId};
 
 use super::{Bus, Receiver, SutantraEvent};
@@ -15,6 +17,9 @@ pub const BLOCKCHAIN_COMMANDS_MAX: usize = 1024;
 /// Commands that wait for the relay's outlets, which take each at once. Beyond it the decision
 /// thread waits: a gate that should close is never forgotten.
 pub const STREAMING_COMMANDS_MAX: usize = 65_536;
+
+/// After so long without a command, gates that found a full ring are handed over again.
+pub const FLUSH_INTERVAL: Duration = Duration::from_millis(20);
 
 /// What the submitter of transactions is told.
 #[derive(Debug, Clone)]
@@ -123,11 +128,15 @@ impl Outlets for EventBridge {
 
 /// Takes commands to the relay's outlets, in order, until the bridge is dropped.
 pub fn deliver(commands: &CommandReceiver<StreamingCommand>, outlets: &mut dyn Outlets) {
-    for command in commands {
-        match command {
-            StreamingCommand::Gate { slot, gate } => outlets.set_gate(slot, gate),
-            StreamingCommand::Send { session, frame } => outlets.send(session, frame),
-            StreamingCommand::Close { session, last_frame } => outlets.close(session, last_frame),
+    loop {
+        match commands.recv_timeout(FLUSH_INTERVAL) {
+            Ok(StreamingCommand::Gate { slot, gate }) => outlets.set_gate(slot, gate),
+            Ok(StreamingCommand::Send { session, frame }) => outlets.send(session, frame),
+            Ok(StreamingCommand::Close { session, last_frame }) => {
+                outlets.close(session, last_frame);
+            }
+            Err(RecvTimeoutError::Timeout) => outlets.flush(),
+            Err(RecvTimeoutError::Disconnected) => return,
         }
     }
 }

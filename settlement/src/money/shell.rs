@@ -8,15 +8,16 @@ use std::{
 };
 
 use chain_types::BlockDelta;
-use crossbeam_channel::{Receiver, Sender, bounded, never, select};
+use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded, never, select};
 use sfu::ports::{Frame, Gate, UsageReport, gate::MonotonicClock};
 
 use super::{MoneyConfig, Request, StartError, usage_of};
 use crate::{
     decide::{Decider, GateOrder, Input, Output, Time},
-    event::{Bus, SutantraEvent},
+    event::{BlockchainCommand, BridgeEnds, Bus, EventBridge, SutantraEvent, deliver},
     log::{self, LogFull, LogNotice, LogRecord, LogWriter},
     ports::{Chain, Outlets, Snapshot},
+    redeem::{self, RedeemCounters},
 };
 
 /// The longest time without a turn.
@@ -26,17 +27,31 @@ const FOLLOW_AGAIN: Duration = Duration::from_millis(200);
 
 type Followed = (Snapshot, Receiver<Arc<BlockDelta>>);
 
+/// What runs, and a view of how redeeming goes.
+pub(super) struct Started {
+    pub threads: Vec<JoinHandle<()>>,
+    pub redeem_counters: Arc<dyn Fn() -> RedeemCounters + Send + Sync>,
+}
+
 pub(super) fn start(
     config: MoneyConfig,
     chain: Arc<dyn Chain>,
-    outlets: Box<dyn Outlets>,
+    mut outlets: Box<dyn Outlets>,
     frames: Receiver<Frame>,
     usage: Receiver<UsageReport>,
     requests: Receiver<Request>,
     bus: Bus<SutantraEvent>,
-) -> Result<Vec<JoinHandle<()>>, StartError> {
+) -> Result<Started, StartError> {
     let (log, opened) = log::spawn(&config.home, chain.chain_id())?;
     let decider = Decider::new(config.decider(chain.chain_id()), opened.newest);
+    let (bridge, BridgeEnds { blockchain_rx, streaming_rx }) = EventBridge::new(&bus);
+    let submitter =
+        redeem::spawn(Arc::clone(&chain), config.fee_wallet.clone(), blockchain_rx, Bus::new())?;
+    let redeem_counters = Arc::new(submitter.counters_reader());
+    // The relay's handle takes locks that other threads hold: not for the deciding thread.
+    let relay = thread::Builder::new()
+        .name("money-relay".to_owned())
+        .spawn(move || deliver(&streaming_rx, &mut *outlets))?;
     let (follow, asked) = bounded(1);
     let (followed, arrived) = bounded(1);
     let follower = thread::Builder::new()
@@ -45,7 +60,8 @@ pub(super) fn start(
     let shell = Shell {
         decider,
         clock: Clock::now(),
-        outlets,
+        bridge,
+        submitter_is_behind: false,
         bus,
         follow,
         deltas: never(),
@@ -55,7 +71,8 @@ pub(super) fn start(
     let decide = thread::Builder::new()
         .name("money".to_owned())
         .spawn(move || shell.run(&requests, &frames, &usage, &arrived))?;
-    Ok(vec![decide, follower])
+    let threads = vec![decide, follower, relay, submitter.into_thread()];
+    Ok(Started { threads, redeem_counters })
 }
 
 /// Both clocks, as the core wants them.
@@ -102,6 +119,9 @@ fn follow_chain(chain: &dyn Chain, asked: &Receiver<()>, followed: &Sender<Follo
                 Err(error) => tracing::warn!(%error, "the chain cannot be followed: trying again"),
             }
             thread::sleep(FOLLOW_AGAIN);
+            if asked.try_recv() == Err(TryRecvError::Disconnected) {
+                return;
+            }
         }
     }
 }
@@ -109,7 +129,9 @@ fn follow_chain(chain: &dyn Chain, asked: &Receiver<()>, followed: &Sender<Follo
 struct Shell {
     decider: Decider,
     clock: Clock,
-    outlets: Box<dyn Outlets>,
+    bridge: EventBridge,
+    /// A block did not reach it: it is told the whole state next.
+    submitter_is_behind: bool,
     bus: Bus<SutantraEvent>,
     follow: Sender<()>,
     deltas: Receiver<Arc<BlockDelta>>,
@@ -139,6 +161,7 @@ impl Shell {
                 recv(arrived) -> followed => if let Ok((snapshot, deltas)) = followed {
                     self.handle(Input::Snapshot(Box::new(snapshot)));
                     self.deltas = deltas;
+                    self.tell_submitter(None);
                 },
                 recv(requests) -> request => match request {
                     Ok(Request::Stop) | Err(_) => break,
@@ -176,10 +199,23 @@ impl Shell {
 
     fn delta(&mut self, delta: Arc<BlockDelta>) {
         let is_gap = self.decider.height().is_some_and(|height| delta.height > height + 1);
-        self.handle(Input::Delta(delta));
+        self.handle(Input::Delta(Arc::clone(&delta)));
         if is_gap {
             self.follow_again();
+        } else {
+            self.tell_submitter(Some(delta));
         }
+    }
+
+    /// The chain's state for who submits; `None`: after a gap.
+    fn tell_submitter(&mut self, delta: Option<Arc<BlockDelta>>) {
+        let Some(access) = self.decider.access() else { return };
+        let state = Arc::clone(&access.blockchain_state);
+        let command = match delta {
+            Some(delta) if !self.submitter_is_behind => BlockchainCommand::Block { delta, state },
+            Some(_) | None => BlockchainCommand::Resynchronised(state),
+        };
+        self.submitter_is_behind = self.bridge.to_chain(command).is_err();
     }
 
     fn follow_again(&mut self) {
@@ -238,17 +274,23 @@ impl Shell {
         let mut is_refused = false;
         for output in std::mem::take(&mut self.out) {
             match output {
-                Output::Gate { slot, gate } => self.outlets.set_gate(slot, self.clock.gate(gate)),
+                Output::Gate { slot, gate } => {
+                    self.bridge.set_gate(slot, self.clock.gate(gate));
+                }
                 // What the log did not take is not acknowledged.
                 Output::Send { frame, .. } if is_refused && frame.first() == Some(&PAY_ACK) => {}
-                Output::Send { session, frame } => self.outlets.send(session, frame),
-                Output::Close { session, last_frame } => self.outlets.close(session, last_frame),
+                Output::Send { session, frame } => self.bridge.send(session, frame),
+                Output::Close { session, last_frame } => self.bridge.close(session, last_frame),
                 Output::Append { sequence, record } => {
                     is_refused |= !self.log.append(sequence, record);
                 }
                 Output::Forget { channel } => self.log.writer.forget(channel),
-                Output::Redeem { vouchers, .. } => {
-                    tracing::error!(entries = vouchers.len(), "there is nobody to redeem");
+                Output::Redeem { payee, vouchers } => {
+                    let command = BlockchainCommand::Redeem { payee, entries: vouchers };
+                    // The core asks again while the chain has not paid.
+                    if let Err(error) = self.bridge.to_chain(command) {
+                        tracing::warn!(%error, "vouchers wait to be redeemed");
+                    }
                 }
                 Output::Event(event) => self.bus.publish(event),
             }
@@ -258,7 +300,9 @@ impl Shell {
             self.handle(Input::LogFailed { reason: LogFull.to_string() });
             return self.carry_out();
         }
-        self.outlets.flush();
+        while let Some(event) = self.bridge.event_rx.try_recv() {
+            tracing::trace!(?event, "event");
+        }
     }
 }
 

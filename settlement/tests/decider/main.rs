@@ -2,6 +2,7 @@
 
 mod admission;
 mod lane_model;
+mod media;
 mod payment;
 mod rig;
 mod rights;
