@@ -13,6 +13,7 @@ pub mod exposure;
 pub mod lane;
 pub mod log;
 pub mod money;
+pub mod payments;
 pub mod ports;
 pub mod redeem;
 
