@@ -65,6 +65,14 @@ pub const SCENARIOS: &[Scenario] = &[
         node: NodeOf::Script,
     },
     Scenario {
+        name: "money",
+        script: "money",
+        arguments: &[],
+        quick: &[],
+        thorough: &["--frames", "600"],
+        node: NodeOf::Script,
+    },
+    Scenario {
         name: "loss",
         script: "loss",
         arguments: &["--loss", "3"],
