@@ -20,6 +20,8 @@ const doing = element("doing", HTMLElement);
 
 /** @type {PaymentWallet | null} */
 let wallet = null;
+/** A person without a wallet here types its words. */
+let bringing = false;
 
 /** @param {unknown} error */
 function complain(error) {
@@ -64,11 +66,18 @@ async function begin() {
   setInterval(() => !document.hidden && void refresh(), REFRESH_MS);
 }
 
+/** The wallet, the offer to make one, or the form that brings one. */
+function showWhich() {
+  const none = wallet?.account === null;
+  element("none", HTMLElement).hidden = !none || bringing;
+  element("mine", HTMLElement).hidden = none && !bringing;
+  element("mine", HTMLElement).classList.toggle("bringing", none && bringing);
+}
+
 async function refresh() {
   if (!wallet) return;
   const { chain } = wallet;
-  element("none", HTMLElement).hidden = wallet.account !== null;
-  element("mine", HTMLElement).hidden = wallet.account === null;
+  showWhich();
   try {
     const info = await chain.refresh();
     say(element("chain", HTMLElement), `${info.chain_id} · block ${info.height}`);
@@ -201,8 +210,8 @@ onClick("create", () =>
   }),
 );
 onClick("bring", () => {
-  element("none", HTMLElement).hidden = true;
-  element("mine", HTMLElement).hidden = false;
+  bringing = true;
+  showWhich();
   element("import-box", HTMLDetailsElement).open = true;
   element("import-words", HTMLTextAreaElement).focus();
 });

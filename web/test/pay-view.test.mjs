@@ -17,6 +17,7 @@ const facts = {
   noKeys: null,
   busy: null,
   failed: null,
+  note: null,
   deposit: 900_000_000n,
   agreed: false,
   allowed: false,
@@ -39,6 +40,7 @@ test("who has not paid reads the price and one button", () => {
   check({ balance: 0n, faucet: false }, "Payment required", [], /send it to your account/);
   check({ noKeys: "This browser cannot sign." }, "Payment required", [], /cannot sign/);
   check({ busy: "Opening the pool…" }, "Opening the pool…", []);
+  check({ note: "The pool is closing." }, "Payment required", ["watch"], /^The pool is closing\.$/);
   check({ failed: "The chain refused." }, "Payment required", ["watch"], /^The chain refused\.$/);
 });
 
@@ -60,6 +62,7 @@ test("each reason to stop has its own way on", () => {
     check({ agreed: true, sight: { ...sight, left, state: "stopped", trouble: new PayRefused(reason, "because", amount) } }, "Payment required", actions, /^because$/);
   stopped("pool", ["top-up", "close"]);
   stopped("pool", ["watch", "close"], 0n, 900_000_000n);
+  stopped("closed", ["watch"]);
   stopped("cap", ["caps", "close"]);
   stopped("claim", ["settle", "close"], 5n);
   stopped("claim", ["close"]);

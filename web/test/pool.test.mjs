@@ -83,7 +83,7 @@ test("vouchers count upwards and verify under the pool's key", async () => {
   const second = await openVoucher((await writer.sign(terms, sight(3_000_000n, 1000n))).signed, key, chain.id);
   assert.deepEqual([first?.nonce, first?.cumulative, first?.mediaMs], [1n, 2_000_000n, 0n]);
   assert.deepEqual([second?.nonce, second?.cumulative, second?.mediaMs], [2n, 3_000_000n, 1000n]);
-  assert.deepEqual(await writer.sums(), { deposits: 900n * RATE, signed: 3_000_000n, left: 897_000_000n });
+  assert.deepEqual(await writer.sums(), { deposits: 900n * RATE, signed: 3_000_000n, left: 897_000_000n, open: true });
 });
 
 test("no voucher is for less than the one before, whatever is asked", async () => {
@@ -204,7 +204,7 @@ test("a top-up keeps all of the pool for its relay", async () => {
 test("a pool that closes signs no more, and one of another browser can still be closed", async () => {
   const { wallet, chain, channel, writer } = await withPool();
   await wallet.requestClose(channel);
-  await assert.rejects(writer.sign(terms, sight(1n)), refusedFor("pool"));
+  await assert.rejects(writer.sign(terms, sight(1n)), refusedFor("closed"));
   assert.equal((await wallet.pools())[0]?.state, "closing");
   await wallet.finalize(channel);
   assert.equal((await wallet.pools())[0]?.state, "closed");

@@ -21,6 +21,7 @@ import { shortId } from "./format.js";
  * @property {string | null} noKeys why this browser cannot pay
  * @property {string | null} busy what is being done at this moment
  * @property {string | null} failed why the last thing that was asked did not work
+ * @property {string | null} note what came of the last thing that was asked
  * @property {bigint} deposit what a new pool takes
  * @property {boolean} agreed the person has said yes to paying
  * @property {boolean} allowed the chain lists this account, or it has a ticket
@@ -93,7 +94,7 @@ function listView({ allowed, account, failed }) {
 
 /** @param {PayFacts} facts @returns {PayView} */
 function paidView(facts) {
-  const { sight, rate, agreed, failed, balance, deposit, faucet } = facts;
+  const { sight, rate, agreed, failed, note, balance, deposit, faucet } = facts;
   const price = `${sut(rate)} per second, ${perHour(rate)} an hour.`;
   if (sight?.asked) {
     return {
@@ -108,7 +109,7 @@ function paidView(facts) {
     if (poorHere && !agreed) return poor(deposit, balance, faucet, "a pool for this stream");
     return {
       what: "Payment required",
-      advice: failed ?? `This stream costs ${price} ${sut(deposit)} go into a pool that pays by the second; what you do not watch comes back.`,
+      advice: failed ?? note ?? `This stream costs ${price} ${sut(deposit)} go into a pool that pays by the second; what you do not watch comes back.`,
       actions: [action("watch", `Watch for ${sut(rate)}/s`)],
       urgent: true,
     };
@@ -146,6 +147,8 @@ function remedies({ sight, rate, deposit }) {
   switch (sight?.trouble?.reason) {
     case "pool":
       return sight.channel && sight.left < rate * 5n ? [action("top-up", "Top up"), close] : [action("watch", `Open a pool of ${sut(deposit)}`), close];
+    case "closed":
+      return [action("watch", `Open a pool of ${sut(deposit)}`)];
     case "cap":
       return [action("caps", "Change your caps"), close];
     case "claim":

@@ -4,13 +4,15 @@ import { liveStream } from "./api.js";
 import { TypedEvents } from "./events.js";
 import { RequestError } from "./http.js";
 import { readStats } from "./stats.js";
-import { units } from "./wallet/balance.js";
+import { duration } from "./pay-view.js";
+import { sut, units } from "./wallet/balance.js";
 import { Chain, termsAt } from "./wallet/chain.js";
 import { whyNoKeys } from "./wallet/keys.js";
 import { rateOfTier } from "./wallet/lane.js";
 import { Payer } from "./wallet/pay.js";
 import { PaymentWallet, depositFor } from "./wallet/pool.js";
 import { Store, keepForGood } from "./wallet/store.js";
+import { PayRefused } from "./wallet/terms.js";
 
 /** @typedef {import("./pay-view.js").PayFacts} PayFacts */
 /** @typedef {import("./viewer.js").Viewer} Viewer */
@@ -46,6 +48,7 @@ export class Watching extends TypedEvents {
     noKeys: null,
     busy: null,
     failed: null,
+    note: null,
     deposit: 0n,
     agreed: false,
     allowed: false,
@@ -146,6 +149,9 @@ export class Watching extends TypedEvents {
       }
       sessionStorage.setItem(this.#agreedKey(), rate.toString());
       this.#pay(rate);
+      this.#set({ note: null });
+      // A session that another pool paid is over; the next one begins with this pool's voucher.
+      this.viewer.client?.close();
       this.viewer.retry();
     });
   }
@@ -191,8 +197,11 @@ export class Watching extends TypedEvents {
     const channel = this.facts.sight?.channel;
     if (!this.wallet || !channel) return;
     await this.#act("Closing the pool…", async () => {
+      const left = this.facts.sight?.left ?? 0n;
       this.#stopPaying();
       await this.wallet?.requestClose(channel, (step) => this.#set({ busy: STEPS[step] }));
+      const window = duration(Number(this.chain?.info.params["close_window_ms"] ?? 0));
+      this.#set({ note: `The pool is closing: ${sut(left)} come back to your account in ${window}, once the relay has collected what it was promised.` });
       void this.#finalizeLater(channel);
     });
     this.viewer.retry();
@@ -248,6 +257,7 @@ export class Watching extends TypedEvents {
     payer.on("gate", ({ open, reason }) => {
       this.gate = open ? "open" : reason;
       this.emit("change", null);
+      if (this.gate === "channel") void this.#whyNoPool(payer);
     });
     payer.on("error", ({ message }) => this.#set({ failed: message }));
     this.viewer.payment = {
@@ -263,6 +273,14 @@ export class Watching extends TypedEvents {
       accepted: (response, sdp) => payer.accepted(response, sdp),
       detach: () => payer.detach(),
     };
+  }
+
+  /** The relay says that the pool cannot pay: the chain knows whether it is closing or empty. @param {Payer} payer */
+  async #whyNoPool(payer) {
+    const channel = payer.sight.channel;
+    const pool = (await this.wallet?.pools().catch(() => []))?.find((each) => each.channel === channel);
+    if (pool && pool.state !== "open") payer.lostPool(new PayRefused("closed", "The pool is closing, so nothing can be paid from it. Open a new one to go on."));
+    else if (pool && pool.left < this.facts.rate * 5n) payer.lostPool(new PayRefused("pool", "The pool is used up. Top it up to go on."));
   }
 
   #stopPaying() {
@@ -282,7 +300,8 @@ export class Watching extends TypedEvents {
       const [record, info] = await Promise.all([chain.channel(channel).catch(() => null), chain.refresh().catch(() => chain.info)]);
       if (!record || record.closed) return;
       if (!isWindowOver(record.close_requested, info)) continue;
-      await wallet.finalize(channel).catch(() => {});
+      const done = await wallet.finalize(channel).catch(() => null);
+      if (done !== null) this.#set({ note: "The pool is closed, and its rest is back in your account." });
     }
   }
 

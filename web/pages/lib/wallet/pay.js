@@ -259,6 +259,11 @@ export class Payer extends TypedEvents {
     if (this.#sight.state === "binding") this.#show({ state: "stopped", trouble: new PayRefused("terms", message) });
   }
 
+  /** The chain says that the pool cannot pay. @param {PayRefused} trouble */
+  lostPool(trouble) {
+    this.#show({ state: "stopped", trouble });
+  }
+
   // ---- What the person asks
 
   /** Stops signing. The relay lets the media run out within its grace. */
@@ -492,8 +497,8 @@ export class Payer extends TypedEvents {
   /** @param {Terms} terms @returns {Promise<PoolWriter>} */
   async #takeWriter(terms) {
     const payee = toHex(terms.payee);
-    const { left } = this.#writer ? await this.#writer.sums() : { left: 0n };
-    if (this.#writer && (this.#writer.payee !== payee || left === 0n)) {
+    const { left, open } = this.#writer ? await this.#writer.sums() : { left: 0n, open: false };
+    if (this.#writer && (this.#writer.payee !== payee || left === 0n || !open)) {
       this.#writer.release();
       this.#writer = null;
       this.#lanes.clear();

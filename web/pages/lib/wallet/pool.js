@@ -302,8 +302,9 @@ export class PaymentWallet extends TypedEvents {
 
   /** Takes the rest out of a pool whose window has ended. @param {string} channel @param {Progress} [progress] */
   async finalize(channel, progress) {
-    await this.transact({ kind: "finalize", channel }, progress);
+    const done = await this.transact({ kind: "finalize", channel }, progress);
     await this.#setState(channel, "closed");
+    return done;
   }
 
   /** @param {string} channel @returns {Promise<PoolRow | null>} */
@@ -407,7 +408,7 @@ export class PoolWriter {
       const lanes = await access.all("lanes", [this.#chainId, this.#row.channel]);
       const signed = lanes.reduce((sum, lane) => sum + lane.cumulative, 0n);
       const deposits = row?.deposits ?? this.#row.deposits;
-      return { deposits, signed, left: deposits - signed };
+      return { deposits, signed, left: deposits - signed, open: row?.state === "open" };
     });
   }
 
@@ -434,7 +435,7 @@ export class PoolWriter {
       const more = cumulative - before.cumulative;
       const row = await access.get("pools", [this.#chainId, this.#row.channel]);
       const signed = (await access.all("lanes", [this.#chainId, this.#row.channel])).reduce((sum, each) => sum + each.cumulative, 0n);
-      if (!row || row.state !== "open") throw new PayRefused("pool", "The pool is closing. Open a new one to go on.");
+      if (!row || row.state !== "open") throw new PayRefused("closed", "The pool is closing. Open a new one to go on.");
       if (signed + more > row.deposits) throw new PayRefused("pool", "The pool is used up. Top it up to go on.");
       const today = await access.all("sums", [this.#chainId, day]);
       if (more > 0n) checkCaps(today, before.stream, more, (await access.get("caps", this.#chainId)) ?? DEFAULT_CAPS);

@@ -36,8 +36,8 @@ const CADENCE_MAX_MS = 10_000;
  * such price · `relay` another key than on chain · `prepay` too much in advance · `stream` for another
  * stream · `tampered` somebody sits between page and relay · `claim` the relay wants more than it sent ·
  * `cap` the person's own cap · `consent` the person has not agreed to this price · `pool` the pool cannot
- * pay · `busy` another tab pays from it · `keys` this browser has no keys.
- * @typedef {"terms" | "rate" | "version" | "relay" | "prepay" | "stream" | "tampered" | "claim" | "cap" | "consent" | "pool" | "busy" | "keys"} PayRefusal
+ * pay · `closed` it is closing · `busy` another tab pays from it · `keys` this browser has no keys.
+ * @typedef {"terms" | "rate" | "version" | "relay" | "prepay" | "stream" | "tampered" | "claim" | "cap" | "consent" | "pool" | "closed" | "busy" | "keys"} PayRefusal
  */
 
 /** The wallet will not sign. The message says why and what to do. */
