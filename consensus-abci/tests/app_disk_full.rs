@@ -44,10 +44,10 @@ fn check(room: RoomAgain) {
     let deltas = world.app.subscribe(8);
     let before = (content(&world.app.snapshot()), world.app.snapshot().head());
     let block = world.request(vec![world.sign("viewer", transfer())]);
-    let first = world.app.finalize_block(block.clone()).unwrap();
+    let first = world.app.finalize_block(block.clone()).expect("a sound chain");
 
     limit_files(1);
-    let error = world.app.commit().unwrap_err();
+    let error = world.app.commit().expect_err("there is no room");
     assert_eq!(error.method, Method::Commit);
     assert!(!error.reason.is_empty());
     let now = (content(&world.app.snapshot()), world.app.snapshot().head());
@@ -57,23 +57,23 @@ fn check(room: RoomAgain) {
         limit_files(libc::RLIM_INFINITY);
     }
     // What reached the disk is known only after reopening: until then nothing more is taken.
-    world.app.finalize_block(block.clone()).unwrap();
+    world.app.finalize_block(block.clone()).expect("a sound chain");
     assert!(world.app.commit().is_err());
     let World { app, dir, .. } = world;
     drop(app);
     limit_files(libc::RLIM_INFINITY);
 
-    let app = App::open(dir.path()).unwrap();
-    let head = app.snapshot().head().unwrap();
+    let app = App::open(dir.path()).expect("a sound chain");
+    let head = app.snapshot().head().expect("a sound chain");
     if head.height == 1 {
         assert!((content(&app.snapshot()), app.snapshot().head()) == before);
-        assert_eq!(app.finalize_block(block).unwrap(), first);
-        app.commit().unwrap();
+        assert_eq!(app.finalize_block(block).expect("a sound chain"), first);
+        app.commit().expect("a sound chain");
     } else {
         // The block was decided, and got to the disk whole after all.
         assert!(room == RoomAgain::Before, "there was no room for it");
     }
-    let head = app.snapshot().head().unwrap();
+    let head = app.snapshot().head().expect("a sound chain");
     assert_eq!((head.height, &head.app_hash[..]), (2, &first.app_hash[..]));
-    assert!(app.snapshot().audit().unwrap().is_balanced());
+    assert!(app.snapshot().audit().expect("a sound chain").is_balanced());
 }

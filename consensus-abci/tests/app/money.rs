@@ -214,7 +214,7 @@ fn check_indices(snapshot: &StateSnapshot) {
     let mut by_payer = BTreeSet::new();
     let mut open = BTreeSet::new();
     for entry in snapshot.records::<Channel>(StateKey::CHANNELS) {
-        let (key, channel) = entry.unwrap();
+        let (key, channel) = entry.expect("a sound chain");
         let StateKey::Channel(id) = key else { panic!("{key:?}") };
         by_payer.insert((channel.payer, id));
         if !channel.closed {
@@ -223,22 +223,28 @@ fn check_indices(snapshot: &StateSnapshot) {
         }
     }
     for entry in snapshot.records::<LaneRecord>(StateKey::LANES) {
-        let (key, _) = entry.unwrap();
+        let (key, _) = entry.expect("a sound chain");
         let StateKey::Lane(lane) = key else { panic!("{key:?}") };
         assert!(open.contains(&lane.channel), "lanes go with their channel");
         by_payee.insert((lane.payee, lane.channel));
     }
     let by_creator: BTreeSet<_> = snapshot
         .records::<StreamMetadata>(StateKey::STREAMS)
-        .map(|entry| entry.map(|(_, stream)| (stream.creator, stream.id)).unwrap())
+        .map(|entry| entry.map(|(_, stream)| (stream.creator, stream.id)).expect("a sound chain"))
         .collect();
     let (mut payers, mut payees, mut creators) =
         (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
     for name in NAMES.iter().chain(&["stranger"]) {
         let account = id(name);
-        payers.extend(snapshot.channels_by_payer(&account).map(|id| (account, id.unwrap())));
-        payees.extend(snapshot.channels_by_payee(&account).map(|id| (account, id.unwrap())));
-        creators.extend(snapshot.streams_by_creator(&account).map(|id| (account, id.unwrap())));
+        payers.extend(
+            snapshot.channels_by_payer(&account).map(|id| (account, id.expect("a sound chain"))),
+        );
+        payees.extend(
+            snapshot.channels_by_payee(&account).map(|id| (account, id.expect("a sound chain"))),
+        );
+        creators.extend(
+            snapshot.streams_by_creator(&account).map(|id| (account, id.expect("a sound chain"))),
+        );
     }
     assert_eq!(payers, by_payer);
     assert_eq!(payees, by_payee);

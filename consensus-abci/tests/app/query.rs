@@ -13,7 +13,7 @@ impl World {
     fn ask(&self, path: &str, data: &[u8], height: i64, prove: bool) -> ResponseQuery {
         let data = bytes::Bytes::copy_from_slice(data);
         let request = RequestQuery { data, path: path.to_owned(), height, prove };
-        self.app.query(request).unwrap()
+        self.app.query(request).expect("a sound chain")
     }
 
     #[track_caller]
@@ -21,7 +21,7 @@ impl World {
         let response = self.ask(path, b"", 0, false);
         assert_eq!(response.code, 0, "{path}: {}", response.log);
         assert_eq!(response.height, self.height as i64);
-        serde_json::from_slice(&response.value).unwrap()
+        serde_json::from_slice(&response.value).expect("a sound chain")
     }
 
     #[track_caller]

@@ -39,7 +39,7 @@ impl Dir {
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let dir = std::env::temp_dir().join(format!("sutantra-app-{}-{count}", std::process::id()));
         let _ = std::fs::remove_dir_all(&dir);
-        std::fs::create_dir_all(&dir).unwrap();
+        std::fs::create_dir_all(&dir).expect("a sound chain");
         Self(dir)
     }
 
@@ -67,8 +67,8 @@ pub fn sut(units: u64) -> Balance {
 }
 
 pub fn timestamp(ms: u64) -> Option<Timestamp> {
-    let seconds = i64::try_from(ms / 1000).unwrap();
-    Some(Timestamp { seconds, nanos: i32::try_from(ms % 1000).unwrap() * 1_000_000 })
+    let seconds = i64::try_from(ms / 1000).expect("a sound chain");
+    Some(Timestamp { seconds, nanos: i32::try_from(ms % 1000).expect("a sound chain") * 1_000_000 })
 }
 
 pub fn genesis(params: Params) -> RequestInitChain {
@@ -77,7 +77,7 @@ pub fn genesis(params: Params) -> RequestInitChain {
     RequestInitChain {
         time: timestamp(GENESIS_MS),
         chain_id: CHAIN_ID.to_owned(),
-        app_state_bytes: serde_json::to_vec(&state).unwrap().into(),
+        app_state_bytes: serde_json::to_vec(&state).expect("a sound chain").into(),
         initial_height: 1,
         ..RequestInitChain::default()
     }
@@ -85,7 +85,7 @@ pub fn genesis(params: Params) -> RequestInitChain {
 
 /// Everything in the state, key by key.
 pub fn content(snapshot: &StateSnapshot) -> BTreeMap<Vec<u8>, Vec<u8>> {
-    snapshot.iterate(b"").collect::<Result<_, _>>().unwrap()
+    snapshot.iterate(b"").collect::<Result<_, _>>().expect("a sound chain")
 }
 
 pub struct World {
@@ -104,29 +104,29 @@ impl World {
 
     pub fn with(params: Params) -> Self {
         let dir = Dir::new();
-        let app = App::open(dir.path()).unwrap();
-        app.init_chain(genesis(params)).unwrap();
+        let app = App::open(dir.path()).expect("a sound chain");
+        app.init_chain(genesis(params)).expect("a sound chain");
         Self { app, dir, height: 0, time_ms: GENESIS_MS, blocks: Vec::new() }
     }
 
     pub fn params(&self) -> Params {
-        self.app.snapshot().params().unwrap()
+        self.app.snapshot().params().expect("a sound chain")
     }
 
     pub fn account(&self, name: &str) -> Account {
-        self.app.snapshot().account(&id(name)).unwrap().unwrap_or_default()
+        self.app.snapshot().account(&id(name)).expect("a sound chain").unwrap_or_default()
     }
 
     pub fn balance(&self, name: &str) -> u64 {
-        u64::try_from(self.account(name).balance.units()).unwrap()
+        u64::try_from(self.account(name).balance.units()).expect("a sound chain")
     }
 
     pub fn stream(&self, stream: &StreamId) -> StreamMetadata {
-        self.app.snapshot().stream(stream).unwrap().unwrap()
+        self.app.snapshot().stream(stream).expect("a sound chain").expect("a sound chain")
     }
 
     pub fn channel(&self, channel: &ChannelId) -> Channel {
-        self.app.snapshot().channel(channel).unwrap().unwrap()
+        self.app.snapshot().channel(channel).expect("a sound chain").expect("a sound chain")
     }
 
     /// A body with the next nonce and the least fee.
@@ -150,7 +150,7 @@ impl World {
     pub fn request(&self, txs: Vec<Bytes>) -> RequestFinalizeBlock {
         RequestFinalizeBlock {
             txs,
-            height: i64::try_from(self.height + 1).unwrap(),
+            height: i64::try_from(self.height + 1).expect("a sound chain"),
             time: timestamp(self.time_ms + 1000),
             ..RequestFinalizeBlock::default()
         }
@@ -160,16 +160,16 @@ impl World {
     #[track_caller]
     pub fn block(&mut self, txs: Vec<Bytes>) -> ResponseFinalizeBlock {
         let request = self.request(txs);
-        let response = self.app.finalize_block(request.clone()).unwrap();
-        self.app.commit().unwrap();
+        let response = self.app.finalize_block(request.clone()).expect("a sound chain");
+        self.app.commit().expect("a sound chain");
         self.blocks.push(request);
         self.height += 1;
         self.time_ms += 1000;
         let snapshot = self.app.snapshot();
-        let head = snapshot.head().unwrap();
+        let head = snapshot.head().expect("a sound chain");
         assert_eq!((head.height, head.block_time_ms), (self.height, self.time_ms));
         assert_eq!(response.app_hash, head.app_hash[..]);
-        let audit = snapshot.audit().unwrap();
+        let audit = snapshot.audit().expect("a sound chain");
         assert!(audit.is_balanced(), "{audit:?}");
         response
     }
@@ -205,7 +205,11 @@ impl World {
         assert!(!result.log.is_empty());
         let now = self.account(who);
         assert_eq!(now.nonce, account.nonce + 1, "charged");
-        assert_eq!(now.balance, account.balance.checked_sub(fee).unwrap(), "the whole fee");
+        assert_eq!(
+            now.balance,
+            account.balance.checked_sub(fee).expect("a sound chain"),
+            "the whole fee"
+        );
         let mine = StateKey::Account(id(who)).to_bytes();
         let others = |content: BTreeMap<Vec<u8>, Vec<u8>>| -> Vec<_> {
             let is_other = |key: &[u8]| key != mine && !key.starts_with(b"pool/");
@@ -319,5 +323,5 @@ pub fn attribute<'a>(result: &'a ExecTxResult, event: &str, name: &str) -> &'a s
 
 #[track_caller]
 pub fn decoded(bytes: &[u8]) -> Transaction {
-    Transaction::decode(bytes).unwrap()
+    Transaction::decode(bytes).expect("a sound chain")
 }
