@@ -7,4 +7,5 @@ mod payment;
 mod rig;
 mod rights;
 mod simulation;
+mod threads;
 mod timing;
