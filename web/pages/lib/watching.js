@@ -82,7 +82,9 @@ export class Watching extends TypedEvents {
     this.#set({ noKeys, faucet: chain.info.faucet });
     if (noKeys) return;
     if (!this.wallet) {
-      this.wallet = await PaymentWallet.open({ chain, store: await Store.open() });
+      const store = await Store.open().catch(() => null);
+      if (!store) return this.#set({ noKeys: "This browser keeps nothing for this page, so no wallet can live in it. Open a window that is not private, or allow this page to store data." });
+      this.wallet = await PaymentWallet.open({ chain, store });
       this.wallet.on("change", () => void this.refresh());
     }
     await this.wallet.create();
