@@ -209,3 +209,46 @@ impl SutantraEvent {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Debug;
+
+    use super::*;
+
+    /// R25: the eight events of the specification by these names and fields, on one bus.
+    #[test]
+    fn the_eight_events_have_their_names_and_fields() {
+        fn is_event<E: Debug + Clone>(event: E) -> E {
+            event
+        }
+        let (stream_id, viewer) = (StreamId([3; 32]), AccountId([4; 32]));
+        let amount = Balance::of(5);
+        let quality = QualityMetrics {
+            codec: Codec::Vp8,
+            size: Some((1280, 720)),
+            frames_per_second: Some(30.0),
+            bitrate_kbps: Some(2500),
+        };
+        let metrics = StreamQuality { viewer: None, relay: RelayQuality::default() };
+        let duration = Duration::from_secs(60);
+        let events = [
+            SutantraEvent::StreamRegistered { stream_id, creator: viewer },
+            SutantraEvent::PaymentReceived { stream_id, amount, settled: false },
+            SutantraEvent::AccessGranted { viewer, stream_id },
+            SutantraEvent::StreamStarted { stream_id, quality },
+            SutantraEvent::ViewerJoined { stream_id, viewer_count: 1u32 },
+            SutantraEvent::StreamEnded { stream_id, duration },
+            SutantraEvent::PaymentDue { stream_id, viewer, amount },
+            SutantraEvent::QualityReport { stream_id, metrics },
+        ];
+        let bus = Bus::new();
+        let receiver = bus.subscribe();
+        for event in &events {
+            bus.publish(is_event(event.clone()));
+        }
+        for event in events {
+            assert_eq!(receiver.try_recv(), Some(Received::Value(event)));
+        }
+    }
+}

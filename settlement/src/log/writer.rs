@@ -58,6 +58,7 @@ pub struct LogWriter {
     thread: Option<JoinHandle<()>>,
 }
 
+#[expect(clippy::large_enum_variant, reason = "nearly all are the large one")]
 enum Command {
     Append { sequence: u64, record: LogRecord },
     Forget(ChannelId),
@@ -210,9 +211,8 @@ impl<D: Disk> Worker<D> {
             if self.store.room() == 0 || self.sync_at.is_some_and(|at| at <= now) {
                 self.sync();
             }
-            if self.store.is_broken() && self.retry_at <= now {
-                self.rewrite(taken);
-            } else if self.store.wants_compaction() {
+            let is_retry = self.store.is_broken() && self.retry_at <= now;
+            if is_retry || self.store.wants_compaction() {
                 self.rewrite(taken);
             }
         }

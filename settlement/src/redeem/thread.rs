@@ -118,3 +118,104 @@ fn tell(event: &RedeemEvent) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use chain_types::{
+        Account, AccountId, Balance, BlockDelta, ChannelId, LaneRecord, Params, SignedVoucher,
+        StateChange, StreamId, Voucher, transaction_hash,
+    };
+    use crossbeam_channel::{Sender, bounded};
+
+    use super::*;
+    use crate::{
+        chain::BlockchainState,
+        event::Received,
+        ports::{ChainError, Snapshot, SubmitError},
+    };
+
+    /// Takes every transaction and shows it; is away at first.
+    struct Taking {
+        transactions: Sender<Vec<u8>>,
+        calls_away: Mutex<u32>,
+    }
+
+    impl Chain for Taking {
+        fn chain_id(&self) -> &str {
+            "sutantra-test-1"
+        }
+        fn follow(&self) -> Result<(Snapshot, Receiver<Arc<BlockDelta>>), ChainError> {
+            Err(ChainError("nobody follows here".to_owned()))
+        }
+        fn account(&self, _: &AccountId) -> Result<Account, ChainError> {
+            Ok(Account { balance: Balance::of(1_000_000), nonce: 3 })
+        }
+        fn submit(&self, transaction: Vec<u8>) -> Result<(), SubmitError> {
+            let mut away = self.calls_away.lock().unwrap();
+            if *away > 0 {
+                *away -= 1;
+                return Err(SubmitError::Unavailable("starting".to_owned()));
+            }
+            self.transactions.send(transaction).unwrap();
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_command_becomes_a_transaction_and_its_block_an_event() {
+        let (transactions, submitted) = bounded(8);
+        let chain = Arc::new(Taking { transactions, calls_away: Mutex::new(2) });
+        let (tell, commands) = bounded(8);
+        let events = Bus::new();
+        let told = events.subscribe();
+        let wallet = SigningKey::from_bytes(&[7; 32]);
+        let submitter = spawn(chain, wallet, commands, events).unwrap();
+
+        let params = StateChange::Params(Box::new(Params::for_tests()));
+        let snapshot = Snapshot { height: 10, time_ms: 10_000, records: vec![params] };
+        let mut state = BlockchainState::new(&snapshot).unwrap();
+        tell.send(BlockchainCommand::Resynchronised(Arc::new(state.clone()))).unwrap();
+        let payee = AccountId([2; 32]);
+        let voucher = Voucher {
+            channel: ChannelId([1; 32]),
+            payee,
+            stream: StreamId([3; 32]),
+            lane: 1,
+            terms_version: 1,
+            nonce: 1,
+            cumulative: Balance::of(500),
+            media_ms: 0,
+            bytes: 0,
+            qos: [0; 32],
+        };
+        let entries = vec![SignedVoucher { voucher, signature: [9; 64] }];
+        tell.send(BlockchainCommand::Redeem { payee, entries }).unwrap();
+
+        let long = Duration::from_secs(20);
+        let hash = transaction_hash(&submitted.recv_timeout(long).unwrap());
+        let signed = RedeemEvent::Signed { hash, entries: 1 };
+        assert_eq!(told.recv_timeout(long), Ok(Some(Received::Value(signed))));
+
+        let (cum, lane) = (Balance::of(500), voucher.lane_key());
+        let record = LaneRecord { cum, paid: cum, terms_version: 1 };
+        let delta = BlockDelta {
+            height: 11,
+            time_ms: 11_000,
+            changes: vec![StateChange::Lane(lane, Some(record))],
+            events: vec![],
+            results: vec![(hash, 0)],
+        };
+        state.apply(&delta).unwrap();
+        let (delta, state) = (Arc::new(delta), Arc::new(state));
+        tell.send(BlockchainCommand::Block { delta, state }).unwrap();
+        let redeemed =
+            RedeemEvent::Redeemed { hash, height: 11, taken: vec![lane], skipped: vec![] };
+        assert_eq!(told.recv_timeout(long), Ok(Some(Received::Value(redeemed))));
+
+        let counters = submitter.counters_reader();
+        drop(tell);
+        submitter.into_thread().join().unwrap();
+        let counters = counters();
+        assert_eq!((counters.signed, counters.submitted, counters.redeemed), (1, 3, 1));
+    }
+}
