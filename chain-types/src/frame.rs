@@ -433,9 +433,7 @@ impl Frame {
             }
             Self::Error { code, message } => {
                 bytes.extend_from_slice(&code.to_be_bytes());
-                let longest = message.len().min(FRAME_BYTES_MAX - 4);
-                let is_end = |at: &usize| message.is_char_boundary(*at);
-                let end = (0..=longest).rev().find(is_end).unwrap_or(0);
+                let end = message.floor_char_boundary(FRAME_BYTES_MAX - 4);
                 bytes.extend_from_slice(&message.as_bytes()[..end]);
             }
         }
