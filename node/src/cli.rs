@@ -2,7 +2,10 @@
 
 use std::path::PathBuf;
 
-use clap::{Arg, ArgAction, ArgMatches, Command, parser::ValueSource, value_parser};
+use clap::{
+    Arg, ArgAction, ArgMatches, Args as _, Command, FromArgMatches as _, parser::ValueSource,
+    value_parser,
+};
 
 use crate::{
     admission::Role,
@@ -10,6 +13,7 @@ use crate::{
         Flags,
         keys::{self, Key, Kind},
     },
+    wallet::WalletArgs,
 };
 
 /// What the person asked for.
@@ -25,6 +29,8 @@ pub enum Action {
     Grant(GrantArgs),
     /// Take a token or a viewer back.
     Revoke(RevokeArgs),
+    /// An account, its money, and a viewer that pays.
+    Wallet(Box<WalletArgs>, ConfigArgs),
     /// What this binary is.
     Version {
         /// All that is known about it.
@@ -194,6 +200,12 @@ pub fn command() -> Command {
                 )
                 .args(home()),
         )
+        .subcommand(
+            WalletArgs::augment_args(
+                Command::new("wallet").about("An account: its money, its pools, a viewer that pays"),
+            )
+            .args(home().into_iter().map(|arg| arg.global(true))),
+        )
         .subcommand(Command::new("version").about("Says what this binary is").arg(
             Arg::new("long").long("long").action(ArgAction::SetTrue).help("All that is known"),
         ))
@@ -240,6 +252,10 @@ where
             url: optional(matches, "http"),
             config: home_flags(matches),
         }),
+        Some(("wallet", matches)) => {
+            let args = WalletArgs::from_arg_matches(matches)?;
+            Action::Wallet(Box::new(args), home_flags(matches))
+        }
         Some(("version", matches)) => Action::Version { long: matches.get_flag("long") },
         Some((other, _)) => unreachable!("clap knows no command {other}"),
     })
@@ -321,6 +337,20 @@ mod tests {
             let Ok(Action::Dev(args)) = parse_words(&word) else { panic!("{word} is refused") };
             assert!(args.flags.contains_key(key.name), "{word}");
         }
+    }
+
+    #[test]
+    fn a_wallet_lies_in_the_home_and_asks_chain_and_relay() {
+        let parsed = parse_words("wallet watch demo --frames 100 --pay-by post --home /srv --rpc r");
+        let Ok(Action::Wallet(args, config)) = parsed else { panic!("{parsed:?}") };
+        assert_eq!(config.flags, Flags::from([("home", vec!["/srv".to_owned()])]));
+        assert_eq!((args.rpc.as_deref(), args.url), (Some("r"), None));
+        assert!(matches!(args.command, crate::wallet::WalletCommand::Watch(_)));
+        assert!(parse_words("wallet").is_err());
+        assert!(parse_words("wallet send --to ab --amount 1").is_err());
+        assert!(parse_words("wallet open --deposit -1").is_err());
+        assert!(parse_words("wallet open --deposit 1 --reserve 1").is_err());
+        assert!(parse_words("wallet watch demo --resume-after 3").is_err());
     }
 
     #[test]

@@ -27,6 +27,7 @@ mod paying;
 mod relay_control;
 mod streams;
 mod tls;
+mod wallet;
 
 use cli::{Action, ConfigArgs, GrantArgs, RevokeArgs};
 use config::{ConfigError, Resolved, Surroundings};
@@ -98,6 +99,7 @@ fn run(action: Action) -> Result<(), Failure> {
                 false => println!("{}", grants::deliver(&home, &signed, url.as_deref())?),
             }
         }
+        Action::Wallet(args, config) => wallet::run(*args, &resolve(&config)?.config.home)?,
         Action::Version { long } => print!("{}", version(long)),
     }
     Ok(())

@@ -144,6 +144,27 @@ impl Agreed {
         self.relay_fingerprint
     }
 
+    /// Whether an answer comes from the relay of these terms: `bind_ack` is its signature over
+    /// `bind`, `shown` the fingerprint of the certificate in its SDP.
+    ///
+    /// # Errors
+    /// [`Stop::Tampered`].
+    pub fn check_answer(
+        &self,
+        bind: &Bind,
+        bind_ack: Option<[u8; 64]>,
+        shown: [u8; 32],
+        chain_id: &str,
+    ) -> Result<(), Stop> {
+        if shown != self.relay_fingerprint {
+            return Err(Stop::Tampered("the answer shows another certificate than the terms name"));
+        }
+        let ack = bind_ack.ok_or(Stop::Tampered("the relay did not acknowledge the bind"))?;
+        bind.verify_ack(&ack, chain_id).map_err(|_| {
+            Stop::Tampered("the bind was acknowledged with another key than the relay's")
+        })
+    }
+
     /// What `who` signs to watch under these terms.
     pub fn bind(&self, who: &Identity) -> Bind {
         Bind {
@@ -450,15 +471,7 @@ impl Payer {
         lane: Option<LaneDue>,
     ) -> Result<(), Stop> {
         let run = &mut self.current;
-        if shown != run.agreed.relay_fingerprint {
-            return Err(Stop::Tampered("the answer shows another certificate than the terms name"));
-        }
-        let ack = bind_ack.ok_or(Stop::Tampered("the relay did not acknowledge the bind"))?;
-        if run.bind.verify_ack(&ack, &self.chain_id).is_err() {
-            return Err(Stop::Tampered(
-                "the bind was acknowledged with another key than the relay's",
-            ));
-        }
+        run.agreed.check_answer(&run.bind, bind_ack, shown, &self.chain_id)?;
         run.is_acknowledged = true;
         if let Some(lane) = lane.filter(|lane| lane.lane == run.sums.key.lane) {
             run.served_ms = run.served_ms.max(lane.served_ms);

@@ -480,11 +480,11 @@ impl OpenPool {
         Ok(())
     }
 
-    /// Signs a Bind: with the voucher key alone, or after a token's holder.
+    /// Signs a Bind: after a token's holder, else in the holder's place too.
     pub fn bind(&self, bind: Bind, holder: Option<&SigningKey>) -> SignedBind {
         match holder {
             Some(holder) => bind.sign(holder, Some(&self.key), &self.chain_id),
-            None => bind.sign(&self.key, None, &self.chain_id),
+            None => bind.sign(&self.key, Some(&self.key), &self.chain_id),
         }
     }
 
