@@ -5,13 +5,15 @@
 
 import { TypedEvents } from "../events.js";
 import { fingerprintOf, signBind, verifyBindAck } from "./bind.js";
-import { sut, units } from "./balance.js";
-import { DecodeError, fromBase64, fromHex, toBase64, toHex, utf8 } from "./bytes.js";
+import { units } from "./balance.js";
+import { DecodeError, fromHex, toHex } from "./bytes.js";
 import { termsAt } from "./chain.js";
+import { enteringTotal, fromRow, hearServed, settlingTotal } from "./claims.js";
 import { bindFrame, readFrame, voucherFrame } from "./frames.js";
 import { admissionTotal, cost, payableMs, rateOfTier, signedTotal } from "./lane.js";
 import { MediaClock } from "./media-clock.js";
 import { PayRefused, checkTerms, readTerms } from "./terms.js";
+import { envelope, readResponse, requirementIn } from "./x402.js";
 
 /** @typedef {import("./bytes.js").Bytes} Bytes */
 /** @typedef {import("./chain.js").Chain} Chain */
@@ -19,12 +21,11 @@ import { PayRefused, checkTerms, readTerms } from "./terms.js";
 /** @typedef {import("./frames.js").LaneState} LaneState */
 /** @typedef {import("./frames.js").GateReason} GateReason */
 /** @typedef {import("./pool.js").PaymentWallet} PaymentWallet */
-/** @typedef {import("./pool.js").PoolWriter} PoolWriter */
+/** @typedef {import("./pool-writer.js").PoolWriter} PoolWriter */
+/** @typedef {import("./claims.js").Lane} Lane */
 /** @typedef {import("./terms.js").Terms} Terms */
 
 export const PAY_CHANNEL_LABEL = "sutantra/pay/1";
-export const SCHEME = "sutantra-stream";
-const X402_VERSION = 2;
 /** How often media is counted and a voucher may be due. */
 const TICK_MS = 250;
 /** A relay's acknowledgement makes a voucher due a little early: it is the freshest word on the lane. */
@@ -66,8 +67,6 @@ const QUEUE_MAX = 16;
 
 /** Terms of a stream where nothing is sold, unless the relay says others with its refusal. */
 const USUAL_TERMS = { rate: "0", tier: 2, cadence_ms: 1000, grace_ms: 3000, pause_max_s: 60, min_prepay: "0" };
-
-/** One lane as this page knows it. @typedef {{ terms: Terms, mediaMs: bigint, bytes: bigint, servedMs: bigint, cumulative: bigint, acked: boolean, signedAt: number }} Lane */
 
 /** @extends {TypedEvents<PayEvents>} */
 export class Payer extends TypedEvents {
@@ -178,11 +177,8 @@ export class Payer extends TypedEvents {
     if (this.#held) throw new PayRefused("consent", "You have paused paying. Press Resume to go on.");
     this.#show({ state: "binding", trouble: null });
     if (!required?.accepts) return this.#signIn(required, offerSdp);
-    const network = `sutantra:${this.chain.id}`;
-    /** @type {any} */
-    const accept = [required?.accepts ?? []].flat().find((each) => each?.scheme === SCHEME && each?.network === network);
-    if (!accept) throw new PayRefused("terms", "The relay asks for a kind of payment that this wallet does not know.");
-    const terms = await readTerms(accept.extra?.terms);
+    const { raw, said } = requirementIn(required, this.chain.id);
+    const terms = await readTerms(raw);
     if (toHex(terms.stream) !== this.stream) throw new PayRefused("stream", "The relay asks to be paid for another stream. Do not pay it.");
     const record = await this.#check(terms);
     if (record.policy === "paid") this.#checkConsent(terms);
@@ -195,16 +191,17 @@ export class Payer extends TypedEvents {
     /** @type {Record<string, string>} */
     const payload = { bind: toHex(signed) };
     if (writer) {
-      const said = accept.extra?.lane ?? null;
       const lane = await this.#laneFor(terms, writer);
       const old = said && said.lane !== terms.lane ? await this.#oldLane(terms, writer, Number(said.lane)) : null;
-      payload["voucher"] = toHex(old ? await this.#settleLane(old, writer, said) : await this.#enterLane(lane, writer, said));
+      if (said) hearServed(old ?? lane, said, this.#forgiven);
+      this.#forgiven = false;
+      payload["voucher"] = toHex(old ? await this.#sign(old, writer, settlingTotal(old, said)) : await this.#sign(lane, writer, enteringTotal(lane, said)));
       this.#current = lane;
     } else {
       this.#current = null;
     }
     this.#show({ terms });
-    return envelope(network, payload);
+    return envelope(this.chain.id, payload);
   }
 
   /**
@@ -226,7 +223,7 @@ export class Payer extends TypedEvents {
     this.#clientFingerprint = ownFingerprint(offerSdp);
     const signed = await this.#bind(terms, null);
     this.#offered = { signed, relayKey: terms.relayKey, relayFingerprint: terms.relayFingerprint };
-    return envelope(`sutantra:${this.chain.id}`, { bind: toHex(signed) });
+    return envelope(this.chain.id, { bind: toHex(signed) });
   }
 
   /**
@@ -240,7 +237,7 @@ export class Payer extends TypedEvents {
     if (!offered) return;
     const { relayKey, relayFingerprint, signed } = offered;
     const fingerprint = fingerprintOf(answerSdp);
-    const settled = readJson(response);
+    const settled = readResponse(response);
     const ack = typeof settled?.bindAck === "string" ? hexOrNull(settled.bindAck, 64) : null;
     const same = fingerprint !== null && toHex(fingerprint) === toHex(relayFingerprint);
     if (!same || !ack || !(await verifyBindAck(signed, ack, relayKey, this.chain.id))) {
@@ -516,42 +513,6 @@ export class Payer extends TypedEvents {
     return stream;
   }
 
-  /**
-   * The first voucher of a session: what is owed, and the prepayment.
-   * @param {Lane} lane
-   * @param {PoolWriter} writer
-   * @param {any} said how the relay says the lane stands; null: nothing
-   */
-  #enterLane(lane, writer, said) {
-    this.#hearClaim(lane, said);
-    const { terms } = lane;
-    const total = admissionTotal(terms.rate, payableMs(lane.servedMs, lane.mediaMs), terms.cadenceMs, terms.minPrepay);
-    if (said) this.#checkClaim(terms, units(String(said.paid ?? "0")), units(String(said.due ?? "0")), total);
-    return this.#sign(lane, writer, total);
-  }
-
-  /**
-   * What is owed on a lane of an earlier price: who owes is let in nowhere.
-   * @param {Lane} lane
-   * @param {PoolWriter} writer
-   * @param {any} said
-   */
-  #settleLane(lane, writer, said) {
-    this.#hearClaim(lane, said);
-    const due = units(String(said.due ?? "0"));
-    const most = signedTotal(lane.terms.rate, payableMs(lane.servedMs, lane.mediaMs), lane.terms.cadenceMs);
-    if (due > most) this.#checkClaim(lane.terms, due, due, most);
-    return this.#sign(lane, writer, due);
-  }
-
-  /** @param {Lane} lane @param {any} said */
-  #hearClaim(lane, said) {
-    if (said) lane.servedMs = most(lane.servedMs, BigInt(Math.trunc(Number(said.served_ms ?? 0))));
-    // The person has decided to believe the relay about what was lost on the way.
-    if (this.#forgiven) lane.mediaMs = most(lane.mediaMs, lane.servedMs);
-    this.#forgiven = false;
-  }
-
   /** @param {Terms} terms @param {PoolWriter} writer @param {number} number @returns {Promise<Lane>} */
   async #oldLane(terms, writer, number) {
     const known = this.#lanes.get(number);
@@ -564,22 +525,6 @@ export class Payer extends TypedEvents {
     const lane = { ...fromRow(row), terms: { ...terms, stream: fromHex(row.stream, 32), termsVersion: row.termsVersion, lane: number, rate } };
     this.#lanes.set(number, lane);
     return lane;
-  }
-
-  /**
-   * A relay that knows our last voucher may want more than what came here and the prepayment: what it
-   * sent while the connection broke. That much a person can judge, more is a lie.
-   * @param {Terms} terms
-   * @param {bigint} paid
-   * @param {bigint} due
-   * @param {bigint} total that the wallet signs by itself
-   */
-  #checkClaim(terms, paid, due, total) {
-    if (paid < total || due <= total) return;
-    const lost = due - total;
-    const most = cost(terms.rate, BigInt(terms.graceMs) + 4n * BigInt(terms.cadenceMs));
-    if (lost > most) throw new PayRefused("claim", "The relay wants to be paid for more than it sent. Do not pay it; watch through another relay.");
-    throw new PayRefused("claim", `The relay says that it sent more than arrived here, perhaps while the connection broke. It asks ${sut(lost)} for that.`, lost);
   }
 
   /** The person pays for what the relay says was lost on the way; for the next connection only. */
@@ -624,11 +569,6 @@ export class Payer extends TypedEvents {
   }
 }
 
-/** @param {import("./store.js").LaneRow} row @returns {Omit<Lane, "terms">} */
-function fromRow({ mediaMs, bytes, servedMs, cumulative }) {
-  return { mediaMs, bytes, servedMs, cumulative, acked: false, signedAt: -Infinity };
-}
-
 /** Whether a rate is beyond what was agreed to, by more than a little. @param {bigint} rate @param {bigint} agreed */
 export function isDearer(rate, agreed) {
   return rate * 100n > agreed * (100n + RISE_PERCENT);
@@ -645,25 +585,11 @@ function repeat(ms, work) {
   return () => clearInterval(timer);
 }
 
-/** The value of PAYMENT-SIGNATURE. @param {string} network @param {Record<string, string>} payload */
-function envelope(network, payload) {
-  return toBase64(utf8(JSON.stringify({ x402Version: X402_VERSION, scheme: SCHEME, network, payload })));
-}
-
 /** @param {string} offerSdp */
 function ownFingerprint(offerSdp) {
   const fingerprint = fingerprintOf(offerSdp);
   if (!fingerprint) throw new PayRefused("keys", "This browser names no SHA-256 certificate fingerprint, so nothing can be tied to the connection.");
   return fingerprint;
-}
-
-/** @param {string | null} header base64 of JSON @returns {any} */
-function readJson(header) {
-  try {
-    return header ? JSON.parse(new TextDecoder().decode(fromBase64(header))) : null;
-  } catch {
-    return null;
-  }
 }
 
 /** @param {string} text @param {number} length */
