@@ -253,12 +253,15 @@ test("a debt of an earlier session is paid up to what was received, and no furth
   const second = await page({ world });
   const { voucher } = await second.authorize({}, { lane, due: (8n * RATE).toString(), paid: (7n * RATE).toString(), served_ms: 6000 });
   assert.equal(voucher?.cumulative, 8n * RATE);
-  // What was lost with the connection is the person's to decide, and only as much as can be lost so.
-  const lost = { lane, due: (10n * RATE).toString(), paid: (9n * RATE).toString(), served_ms: 8000 };
+  // Two cadences may run on while a connection ends: once, for they do not count as received.
+  const ran = { lane, due: (10n * RATE).toString(), paid: (9n * RATE).toString(), served_ms: 8000 };
+  assert.equal((await second.authorize({}, ran)).voucher?.cumulative, 10n * RATE);
+  // What was lost beyond it is the person's to decide, and only as much as can be lost so.
+  const lost = { lane, due: (12n * RATE).toString(), paid: (10n * RATE).toString(), served_ms: 10_000 };
   const asked = await second.authorize({}, lost).catch((error) => error);
-  assert.ok(refusedFor("claim")(asked) && asked.amount > 0n && asked.amount <= 2n * RATE);
+  assert.ok(refusedFor("claim")(asked) && asked.amount > 2n * RATE && asked.amount <= 4n * RATE);
   second.payer.forgive();
-  assert.equal((await second.authorize({}, lost)).voucher?.cumulative, 10n * RATE);
+  assert.equal((await second.authorize({}, lost)).voucher?.cumulative, 12n * RATE);
   await assert.rejects(second.authorize({}, { lane, due: (500n * RATE).toString(), paid: (100n * RATE).toString(), served_ms: 500_000 }), refusedFor("claim"));
 });
 
@@ -416,7 +419,7 @@ test("media is counted in the relay's slots, through pauses and throttled timers
   assert.ok(total >= 19_000 && total <= 20_000, `a timer of one second: ${total}`);
   total = 0;
   packets += 1;
-  assert.ok(clock.observe(90_000, packets) <= 2000, "a page that slept says little about the time");
+  assert.ok(clock.observe(90_000, packets) <= 5000, "a page that slept says little about the time");
   clock.restart();
   assert.equal(clock.observe(90_750, 1), 500, "a new connection counts from zero");
 });

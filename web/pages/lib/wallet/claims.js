@@ -44,8 +44,13 @@ export function hearServed(lane, said, believed) {
  */
 export function enteringTotal({ terms, servedMs, mediaMs }, said) {
   const total = admissionTotal(terms.rate, payableMs(servedMs, mediaMs), terms.cadenceMs, terms.minPrepay);
+  if (!said) return total;
+  const due = units(said.due);
+  // What ran on while the last connection ended: two cadences, the most that a relay may cost. What was
+  // received does not rise by it, so it is given once for the lane and not at each new session.
+  if (due > total && due <= total + cost(terms.rate, 2n * BigInt(terms.cadenceMs))) return due;
   // Less than we sign now was paid: our own voucher is on its way to mend that.
-  if (said && units(said.paid) >= total) checkClaim(terms, units(said.due), total);
+  if (units(said.paid) >= total) checkClaim(terms, due, total);
   return total;
 }
 
