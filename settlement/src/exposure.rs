@@ -27,17 +27,6 @@ pub fn redeem_fee(params: &Params, entries: usize) -> Balance {
         .unwrap_or(Balance::MAX)
 }
 
-/// How a channel stands towards the limit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Exposure {
-    /// Far below.
-    Small,
-    /// Beyond half of it: redeem now.
-    Redeem,
-    /// Beyond it: no more media until it falls.
-    Beyond,
-}
-
 /// What a channel's lanes here owe and the chain has not paid out, less what its own reserve covers.
 pub fn uncovered<'a>(
     state: &BlockchainState,
@@ -73,20 +62,9 @@ pub fn limit<'a>(
     cost(dearest, u64::from(seconds) * 1000).max(floor)
 }
 
-/// The policy for one channel.
-pub fn exposure(
-    state: &BlockchainState,
-    book: &Book,
-    channel: &ChannelId,
-    seconds: u32,
-) -> Exposure {
+/// Whether half of the limit is used: what can be redeemed should be.
+pub fn is_large(state: &BlockchainState, book: &Book, channel: &ChannelId, seconds: u32) -> bool {
     let uncovered = uncovered(state, channel, book.of_channel(channel));
     let limit = limit(state.params(), seconds, book.of_channel(channel).map(|(_, lane)| lane));
-    if uncovered > limit {
-        Exposure::Beyond
-    } else if uncovered.units() * 2 > limit.units() {
-        Exposure::Redeem
-    } else {
-        Exposure::Small
-    }
+    uncovered.units() * 2 > limit.units()
 }

@@ -94,10 +94,12 @@ pub struct Facts {
     pub paid: Balance,
     /// The new terms were not agreed to: late from their height on.
     pub is_unbound: bool,
-    /// What the channel is behind with on all its lanes here.
-    pub arrears: Balance,
-    /// What may be behind: the rate for the grace.
+    /// What the lane may be behind: the rate for the grace, less what the channel's other lanes
+    /// have used of it, since the grace is the channel's.
     pub grace: Balance,
+    /// What the shortest moment of media costs, a millisecond, rounded up: with less than that left
+    /// of the grace no media may flow.
+    pub moment: Balance,
     /// Something besides payment stands against media.
     pub hold: Option<Pause>,
     /// The channel is finalized: nothing comes any more.
@@ -117,26 +119,29 @@ impl Facts {
         self.owed > self.paid || self.is_unbound
     }
 
+    /// Behind by so much that more media would be beyond the grace: the gate has to be shut.
     fn is_overdue(&self) -> bool {
-        self.owed > self.paid && self.arrears > self.grace
+        let behind = self.owed.saturating_sub(self.paid);
+        let next = behind.checked_add(self.moment).unwrap_or(Balance::MAX);
+        !behind.is_zero() && next > self.grace
     }
 }
 
 /// Invalid vouchers that end a session.
 pub const INVALID_VOUCHERS_MAX: u8 = 3;
 
-/// A session's standing and its channel's count of failed trials, which outlives pauses and sessions.
+/// A session's standing and its channel's count of trials, which outlives pauses and sessions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Machine {
     /// The state, with its memory.
     pub standing: Standing,
-    /// Trials that failed since the path was last good.
-    pub trials_failed: u8,
+    /// Trials that were waited for since the path was last good.
+    pub trials: u8,
 }
 
 impl Default for Machine {
     fn default() -> Self {
-        Self { standing: Standing::Pending, trials_failed: 0 }
+        Self { standing: Standing::Pending, trials: 0 }
     }
 }
 
@@ -156,12 +161,14 @@ impl Machine {
     /// What follows from the facts. `pause_max_ns`: how long a pause may last.
     #[must_use]
     pub fn next(self, facts: &Facts, pause_max_ns: u64) -> Self {
-        let Self { standing, mut trials_failed } = self;
+        let Self { standing, mut trials } = self;
         if facts.disputed_ms <= DISPUTED_MS_MAX && facts.served_grew {
-            trials_failed = 0;
+            trials = 0;
         }
-        let disputed = |trials_failed: u8| {
-            let after_s = TRIAL_AFTER_S[usize::from(trials_failed).min(TRIAL_AFTER_S.len() - 1)];
+        // Each time longer, also where a trial went well and the media after it did not.
+        let mut disputed = || {
+            let after_s = TRIAL_AFTER_S[usize::from(trials).min(TRIAL_AFTER_S.len() - 1)];
+            trials = trials.saturating_add(1);
             let until_ns = facts.now_ns.saturating_add(after_s * 1_000_000_000);
             Standing::Disputed(Trial::Waiting { until_ns })
         };
@@ -173,9 +180,7 @@ impl Machine {
             // The prepay was asked for at admission; meanwhile the lane's other sessions used it.
             (Standing::Pending, None) if facts.is_behind() => Standing::Closed(End::Unpaid),
             // A new session does not make a path good: else denying would pay by reconnecting.
-            (Standing::Pending, None) if facts.disputed_ms > DISPUTED_MS_MAX => {
-                disputed(trials_failed)
-            }
+            (Standing::Pending, None) if facts.disputed_ms > DISPUTED_MS_MAX => disputed(),
             (Standing::Paused { since_ns, why }, None) => match facts.hold {
                 _ if facts.now_ns.saturating_sub(since_ns) >= pause_max_ns => {
                     Standing::Closed(End::Unpaid)
@@ -205,8 +210,7 @@ impl Machine {
                     if facts.disputed_grew
                         || facts.now_ns.saturating_sub(since_ns) >= TRIAL_PATIENCE_NS =>
                 {
-                    trials_failed = trials_failed.saturating_add(1);
-                    disputed(trials_failed)
+                    disputed()
                 }
                 (Trial::Running { .. }, None) => standing,
             },
@@ -216,7 +220,7 @@ impl Machine {
                 } else if facts.is_overdue() {
                     pause(Pause::Overdue)
                 } else if facts.disputed_grew && facts.disputed_ms > DISPUTED_MS_MAX {
-                    disputed(trials_failed)
+                    disputed()
                 } else if facts.is_behind() {
                     Standing::Late
                 } else {
@@ -224,7 +228,7 @@ impl Machine {
                 }
             }
         };
-        Self { standing: next, trials_failed }
+        Self { standing: next, trials }
     }
 
     /// What the gate is in this state. Its deadlines by access and by money come on top.
@@ -328,8 +332,8 @@ impl End {
 pub struct Disputes {
     /// Of the last minute.
     pub window: DisputeWindow,
-    /// See [`Machine::trials_failed`].
-    pub trials_failed: u8,
+    /// See [`Machine::trials`].
+    pub trials: u8,
 }
 
 /// Disputed media of the last minute.

@@ -153,7 +153,7 @@ impl Decider {
         if self.places_taken(&lane, &bound.bind) >= LANE_SESSIONS_MAX {
             return Err(Refusal::Sessions);
         }
-        self.check_cover(&id)?;
+        self.check_cover(&lane)?;
         Ok((lane, terms.terms_version))
     }
 
@@ -177,7 +177,8 @@ impl Decider {
     }
 
     /// What was paid has to be there, and what is owed must not be beyond this relay's limit.
-    fn check_cover(&self, id: &chain_types::ChannelId) -> Result<(), Refusal> {
+    fn check_cover(&self, lane: &LaneKey) -> Result<(), Refusal> {
+        let id = &lane.channel;
         let Some(access) = &self.access else { return Ok(()) };
         let state = &access.blockchain_state;
         let standing = state.standing(id, &self.config.payee);
@@ -196,7 +197,7 @@ impl Decider {
         if promised > available {
             return Err(Refusal::Channel("it holds less than its vouchers promise: top it up"));
         }
-        match self.hold(id, standing) {
+        match self.hold(lane) {
             None => Ok(()),
             Some(Pause::Exposure) => {
                 Err(Refusal::Channel("too much of it is not reserved: reserve, or wait a minute"))

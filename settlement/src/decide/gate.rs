@@ -1,17 +1,18 @@
 //! One session's verdict: facts gathered, the lane machine asked, its answer carried out.
 
 use chain_types::{
-    Balance, ChannelId, Frame, GateReason, LaneKey, LaneState, PayAck, PayReq,
+    Balance, Frame, GateReason, LaneKey, LaneState, PayAck, PayReq,
     lane::{cost, duration_ms},
 };
 use sfu::ports::SessionKey;
 
 use super::{ACK_NS, Cause, Decider, GateOrder, Output, REQUEST_NS, Time, session::Session};
 use crate::{
-    access::Rights,
+    access::{Rights, StreamAccessControl},
+    book::Lane,
     chain::ChannelStanding,
     event::SutantraEvent,
-    exposure::{Exposure, exposure},
+    exposure,
     lane::{Facts, GateWish, Pause, Standing},
 };
 
@@ -34,10 +35,10 @@ impl Decider {
         let mut old = session.machine;
         let channel = session.pass.lane.map(|(lane, _)| lane.channel);
         let disputes = channel.and_then(|channel| self.disputes.get_mut(&channel));
-        old.trials_failed = disputes.as_ref().map_or(0, |disputes| disputes.trials_failed);
+        old.trials = disputes.as_ref().map_or(0, |disputes| disputes.trials);
         let new = old.next(&facts, pause_max_ns);
         if let Some(disputes) = disputes {
-            disputes.trials_failed = new.trials_failed;
+            disputes.trials = new.trials;
         }
         session.machine = new;
         session.served_grew = false;
@@ -74,8 +75,8 @@ impl Decider {
             owed: Balance::ZERO,
             paid: Balance::ZERO,
             is_unbound: false,
-            arrears: Balance::ZERO,
             grace: Balance::ZERO,
+            moment: Balance::ZERO,
             hold: None,
             is_channel_gone: false,
             invalid_vouchers: session.invalid_vouchers,
@@ -94,65 +95,77 @@ impl Decider {
             facts.owed = lane.owed();
             facts.paid = lane.paid();
             facts.is_unbound = !session.is_bound && rate > 0;
-            facts.arrears = self.book.arrears(&lane_key.channel);
-            facts.grace = cost(rate, u64::from(self.config.grace_ms));
-            let standing = access.blockchain_state.standing(&lane_key.channel, &lane_key.payee);
-            facts.is_channel_gone =
-                matches!(standing, ChannelStanding::Closed | ChannelStanding::Unknown);
-            facts.hold = self.hold(&lane_key.channel, standing);
+            let room = self.room(access, &lane_key, lane);
+            facts.grace = room.grace;
+            facts.moment = moment(rate);
+            facts.is_channel_gone = room.is_channel_gone;
+            facts.hold = room.hold(facts.moment);
         }
         Some((facts, rights.ok()))
     }
 
-    /// What besides payment stands against serving a channel.
-    pub(super) fn hold(&self, channel: &ChannelId, standing: ChannelStanding) -> Option<Pause> {
-        let state = &self.access.as_ref()?.blockchain_state;
+    /// What a lane may still use. What is the channel's its live lanes share equally.
+    fn room(&self, access: &StreamAccessControl, key: &LaneKey, lane: &Lane) -> Room {
+        let state = &access.blockchain_state;
+        let add = |sum: Balance, part| sum.checked_add(part).unwrap_or(Balance::MAX);
+        let (mut others, mut open, mut live_lanes) = (Balance::ZERO, Balance::ZERO, 1);
+        for (other_key, other) in self.book.of_channel(&key.channel) {
+            open = add(open, other.owed().saturating_sub(state.paid(other_key)));
+            if other_key != key {
+                others = add(others, other.arrears());
+                live_lanes += u128::from(!other.sessions.is_empty());
+            }
+        }
+        let share = |whole: Balance, used: Balance| {
+            let left = whole.saturating_sub(used).units() / live_lanes;
+            Balance::new(left).expect("a part of an amount is one")
+        };
+        let lanes = || self.book.of_channel(&key.channel);
+        let limit = exposure::limit(
+            state.params(),
+            self.config.exposure_seconds,
+            lanes().map(|(_, lane)| lane),
+        );
+        let standing = state.standing(&key.channel, &key.payee);
         let available = match standing {
             ChannelStanding::Open { available, .. } => available,
             ChannelStanding::Expiring { .. }
             | ChannelStanding::Closing { .. }
             | ChannelStanding::Closed
-            | ChannelStanding::Unknown => return Some(Pause::Channel),
+            | ChannelStanding::Unknown => Balance::ZERO,
         };
-        // What was served has to be there when it is redeemed.
-        let open = self
-            .book
-            .of_channel(channel)
-            .map(|(key, lane)| lane.owed().saturating_sub(state.paid(key)))
-            .fold(Balance::ZERO, |sum, part| sum.checked_add(part).unwrap_or(Balance::MAX));
-        if open > available {
-            return Some(Pause::Channel);
-        }
-        match exposure(state, &self.book, channel, self.config.exposure_seconds) {
-            Exposure::Beyond => Some(Pause::Exposure),
-            Exposure::Small | Exposure::Redeem => None,
+        Room {
+            grace: share(cost(lane.rate.unwrap_or(0), u64::from(self.config.grace_ms)), others),
+            // What is served has to be there when it is redeemed.
+            channel: share(available, open),
+            exposure: share(limit, exposure::uncovered(state, &key.channel, lanes())),
+            is_channel_open: matches!(standing, ChannelStanding::Open { .. }),
+            is_channel_gone: matches!(standing, ChannelStanding::Closed | ChannelStanding::Unknown),
         }
     }
 
-    /// When the channel would be behind by more than the grace if media flows on, ns; `None`: never.
+    /// What besides payment stands against serving a lane.
+    pub(super) fn hold(&self, key: &LaneKey) -> Option<Pause> {
+        let (access, lane) = (self.access.as_ref()?, self.book.get(key)?);
+        self.room(access, key, lane).hold(moment(lane.rate.unwrap_or(0)))
+    }
+
+    /// When media has to stop if it flows on and nothing is paid, ns; `None`: never.
     fn money_deadline_ns(&self, now: Time, lane_key: &LaneKey) -> Option<u64> {
-        let lane = self.book.get(lane_key)?;
+        let (access, lane) = (self.access.as_ref()?, self.book.get(lane_key)?);
         let rate = lane.rate.filter(|rate| *rate > 0)?;
-        let grace = cost(rate, u64::from(self.config.grace_ms));
-        let mut others = Balance::ZERO;
-        let mut live_lanes = 1;
-        for (key, other) in self.book.of_channel(&lane_key.channel) {
-            if key != lane_key {
-                others = others.checked_add(other.arrears()).unwrap_or(Balance::MAX);
-                live_lanes += u128::from(!other.sessions.is_empty());
-            }
-        }
-        // The grace is the channel's: its lanes share what the others have left of it.
-        let spare = grace.saturating_sub(others).units() / live_lanes;
-        let budget = (lane.paid().units() + spare).saturating_sub(lane.owed().units());
-        let budget = Balance::new(budget).unwrap_or(Balance::MAX);
+        let room = self.room(access, lane_key, lane);
+        let paid_for =
+            (lane.paid().units() + room.grace.units()).saturating_sub(lane.owed().units());
+        let paid_for = Balance::new(paid_for).unwrap_or(Balance::MAX);
+        let budget = paid_for.min(room.channel).min(room.exposure);
         let flowing = || {
             let sessions = lane.sessions.iter().filter_map(|key| self.sessions.get(key));
             sessions.filter(|session| session.is_connected)
         };
         let undecided_ms: u64 = flowing().map(Session::undecided_ms).sum();
-        let headroom_ms = duration_ms(rate, budget).saturating_sub(undecided_ms);
-        let each_ms = headroom_ms / flowing().count().max(1) as u64;
+        let left_ms = duration_ms(rate, budget).saturating_sub(undecided_ms);
+        let each_ms = left_ms / flowing().count().max(1) as u64;
         Some(now.mono_ns.saturating_add(each_ms.saturating_mul(1_000_000)))
     }
 
@@ -371,4 +384,33 @@ impl Decider {
         session.wake_ns = Some(wake);
         self.wakes.insert((wake, key));
     }
+}
+
+/// What a lane may still use before its media has to stop.
+struct Room {
+    /// How far it may be behind.
+    grace: Balance,
+    /// What its channel still holds for it.
+    channel: Balance,
+    /// What this relay still bears without a reserve.
+    exposure: Balance,
+    is_channel_open: bool,
+    is_channel_gone: bool,
+}
+
+impl Room {
+    fn hold(&self, moment: Balance) -> Option<Pause> {
+        if !self.is_channel_open || self.channel < moment {
+            Some(Pause::Channel)
+        } else if self.exposure < moment {
+            Some(Pause::Exposure)
+        } else {
+            None
+        }
+    }
+}
+
+/// What a millisecond costs, rounded up.
+fn moment(rate_per_second: u64) -> Balance {
+    Balance::of(rate_per_second.div_ceil(1000))
 }

@@ -8,7 +8,7 @@ use super::{Decider, Output, Time};
 use crate::{
     book::Lane,
     chain::{BlockchainState, ChannelStanding},
-    exposure::{Exposure, exposure, redeem_fee},
+    exposure::{is_large, redeem_fee},
 };
 
 /// A batch is worth its transaction at so many times its fee.
@@ -117,14 +117,14 @@ impl Decider {
         let channel = state.channel(&key.channel)?;
         let has_reserve = !channel.reserve_of(&key.payee, state.height()).is_zero();
         let reserve_ends = has_reserve && state.cover(&key.channel, &key.payee).is_zero();
-        let exposed = exposure(state, &self.book, &key.channel, self.config.exposure_seconds);
+        let is_exposed = is_large(state, &self.book, &key.channel, self.config.exposure_seconds);
         Some(Candidate {
             key: *key,
             voucher,
             worth,
             is_urgent: is_ending
                 || reserve_ends
-                || exposed != Exposure::Small
+                || is_exposed
                 || self.terms_expire(state, key, lane)
                 || self.redeem_soon.contains(key),
             since_ns: lane.unredeemed_since_ns.unwrap_or(now.mono_ns),

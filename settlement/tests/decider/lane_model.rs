@@ -50,24 +50,31 @@ impl Model {
         self.since(now_ns, &[self.row()])
     }
 
-    /// Trials that had failed when the present waiting began, since the path was last calm with
-    /// media served.
-    fn failed(&self) -> usize {
+    /// Trials that were waited for before the present one, since the path was last calm with media
+    /// served.
+    fn waited(&self) -> usize {
         let waits = self.past.iter().rev().take_while(|moment| moment.row == Row::Waiting).count();
         let begin = &self.past[..=self.past.len() - waits];
-        let mut failed = 0;
-        for pair in begin.windows(2).rev() {
-            failed += usize::from(pair[0].row == Row::Trying && pair[1].row == Row::Waiting);
-            if pair[1].facts.disputed_ms <= DISPUTED_MS_MAX && pair[1].facts.served_grew {
+        let is_calm = |facts: &Facts| facts.disputed_ms <= DISPUTED_MS_MAX && facts.served_grew;
+        if begin.last().is_some_and(|begin| is_calm(&begin.facts)) {
+            return 0;
+        }
+        let mut waited = 0;
+        for at in (0..begin.len() - 1).rev() {
+            let before = at.checked_sub(1).map_or(Row::Pending, |before| begin[before].row);
+            waited += usize::from(begin[at].row == Row::Waiting && before != Row::Waiting);
+            if is_calm(&begin[at].facts) {
                 break;
             }
         }
-        failed
+        waited
     }
 
     fn next(&mut self, facts: Facts) -> Row {
         let behind = facts.owed > facts.paid || facts.is_unbound;
-        let beyond = facts.owed > facts.paid && facts.arrears > facts.grace;
+        // One more moment would be beyond the grace.
+        let limit = facts.paid.units() + facts.grace.units();
+        let beyond = facts.owed > facts.paid && facts.owed.units() + facts.moment.units() > limit;
         let paid = |row| if behind { Row::Late } else { row };
         let row = match self.row() {
             Row::Closed(end) => Row::Closed(end),
@@ -89,7 +96,7 @@ impl Model {
             Row::Overdue if behind => Row::Overdue,
             Row::Overdue | Row::Held => paid(Row::Active),
             Row::Waiting => {
-                let wait_s = TRIAL_AFTER_S[self.failed().min(3)];
+                let wait_s = TRIAL_AFTER_S[self.waited().min(3)];
                 if self.alone(facts.now_ns) >= wait_s * 1_000_000_000 {
                     Row::Trying
                 } else {
@@ -175,8 +182,8 @@ proptest! {
                 owed: cost(owed_ms),
                 paid: cost(paid_ms),
                 is_unbound: step.rare % 31 == 2,
-                arrears: cost(owed_ms.saturating_sub(paid_ms)),
-                grace: cost(3_000),
+                grace: cost(u64::from(step.rare % 3) * 1_500),
+                moment: cost(1),
                 hold: step.hold,
                 is_channel_gone: step.rare % 199 == 3,
                 invalid_vouchers,

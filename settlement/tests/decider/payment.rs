@@ -177,18 +177,18 @@ fn a_late_viewer_gets_the_lowest_layer_then_nothing_and_all_again_once_it_has_pa
     assert_eq!((rig.gate(session).open, rig.gate(session).layer_cap), (true, 255));
     rig.usage(session, 500, 0);
     assert_eq!((rig.gate(session).open, rig.gate(session).layer_cap), (true, 0));
-    rig.usage(session, 1_000, 0);
-    // Exactly the grace: late, but not a millisecond more may flow.
+    rig.usage(session, 500, 0);
     assert_eq!(state(&rig, session), LaneState::Late);
-    assert!(!rig.is_open(session));
     rig.sent.clear();
+    // At the grace to the unit: not a millisecond more may flow.
     rig.usage(session, 500, 0);
     assert_eq!(state(&rig, session), LaneState::Paused);
+    assert!(!rig.is_open(session));
     assert_eq!(notice(&rig.said(session)), Some((false, GateReason::Overdue)));
     // Less than all of it opens nothing.
-    rig.pay(session, viewer.pay(&rig.terms(), 5_499_999));
+    rig.pay(session, viewer.pay(&rig.terms(), 4_999_999));
     assert!(!rig.is_open(session));
-    let said = rig.pay(session, viewer.pay(&rig.terms(), 5_500_000));
+    let said = rig.pay(session, viewer.pay(&rig.terms(), 5_000_000));
     assert_eq!(notice(&said), Some((true, GateReason::Open)));
     assert_eq!((rig.gate(session).open, rig.gate(session).layer_cap), (true, 255));
 }
@@ -563,7 +563,7 @@ fn unreserved_money_is_redeemed_at_half_the_limit_and_stops_the_media_at_the_lim
     rig.syncs = false;
     let request = rig.request(&viewer, 100 * SECOND);
     let session = rig.join(&request);
-    rig.usage(session, 10_000, 0);
+    rig.usage(session, 9_500, 0);
     assert!(rig.is_open(session), "ten seconds are borne");
     rig.sent.clear();
     rig.usage(session, 500, 0);
@@ -593,7 +593,7 @@ fn a_channel_that_holds_less_than_is_owed_stops_the_media_until_it_is_topped_up(
     let session = rig.join(&request);
     // The signature promises what the channel does not hold.
     rig.pay(session, viewer.pay(&rig.terms(), 50 * SECOND));
-    rig.usage(session, 5_000, 0);
+    rig.usage(session, 4_500, 0);
     assert!(rig.is_open(session));
     rig.usage(session, 500, 0);
     assert!(!rig.is_open(session));

@@ -589,11 +589,12 @@ impl Rig {
     /// The process dies and starts again with the log's records up to `keep`.
     pub fn crash(&mut self, keep: u64) {
         let mut newest: BTreeMap<LaneKey, LogRecord> = BTreeMap::new();
-        for (sequence, record) in &self.log {
-            if *sequence <= keep {
-                newest.insert(record.lane(), *record);
-            }
+        for (_, record) in self.log.iter().filter(|(sequence, _)| *sequence <= keep) {
+            let merged = newest.get(&record.lane()).map_or(*record, |old| old.merged(*record));
+            newest.insert(record.lane(), merged);
         }
+        // They stay in the file; the next process counts its own from 1.
+        self.log = newest.values().map(|record| (0, *record)).collect();
         self.decider = Decider::new(config(), newest.into_values());
         self.gates.clear();
         self.usage.clear();
