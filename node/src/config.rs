@@ -53,10 +53,9 @@ pub struct Config {
     pub gather: Duration,
     /// Run a chain, on which streams have prices.
     pub chain: bool,
-    /// Where the chain's RPC listens besides `/rpc` of HTTP.
-    pub rpc: SocketAddr,
-    /// Nobody chose it: another process may have it.
-    pub rpc_is_default: bool,
+    /// Where the chain's RPC listens besides `/rpc` of HTTP; `None`: at its usual port, if that is
+    /// free.
+    pub rpc: Option<SocketAddr>,
     /// The faucet serves other machines too.
     pub faucet_public: bool,
     /// Socket of a foreign decision source.
@@ -466,9 +465,12 @@ impl Layers {
         if chain && !chain_is_default && decisions.is_some() {
             self.conflict("--decisions takes the place of the chain: drop one of the two");
         }
-        let rpc_is_default = !self.given.contains_key(keys::RPC.name);
-        let rpc_default = SocketAddr::from((Ipv4Addr::LOCALHOST, 26657));
-        let rpc = self.one(&keys::RPC, rpc_default, |v| quoted(v), parse_http);
+        let rpc = self.one(
+            &keys::RPC,
+            None,
+            |v: &Option<SocketAddr>| v.as_ref().and_then(|v| quoted(v)),
+            |text| parse_http(text).map(Some),
+        );
         let faucet_public = self.switch(&keys::FAUCET_PUBLIC);
         let log_format = self.one(
             &keys::LOG_FORMAT,
@@ -522,7 +524,6 @@ impl Layers {
             gather,
             chain,
             rpc,
-            rpc_is_default,
             faucet_public,
             decisions,
             log_format,

@@ -51,6 +51,8 @@ const RUNTIME_THREADS: usize = 2;
 /// could fill a disk with; it is counted in the metrics instead.
 const LOG_DEFAULT: &str =
     "info,str0m=error,str0m_proto=error,is=error,dimpl=error,sctp_proto=error";
+/// Where CometBFT's RPC is by custom.
+const RPC_PORT: u16 = 26657;
 /// Time between two vouchers, ms.
 const CADENCE_MS: u32 = 1000;
 /// How far behind a viewer may be before media stops, ms.
@@ -84,10 +86,6 @@ pub fn run(config: Config, file: Option<PathBuf>) -> anyhow::Result<()> {
     let (link, no_uring) = choose_link(config.link)?;
     let base_url =
         format!("{}://{}", web.scheme(), shown_authority(http_at, &host, web.authority.is_some()));
-    let chain = match config.chain {
-        true => Some(OwnChain::start(&config, home.dir(), &base_url)?),
-        false => None,
-    };
     let relay_config = RelayConfig {
         shards: config.shards,
         link,
@@ -101,13 +99,15 @@ pub fn run(config: Config, file: Option<PathBuf>) -> anyhow::Result<()> {
         gather: config.gather,
         certificate,
         sessions_max: config.shards * SESSIONS_PER_SHARD_MAX,
-        side_channel: chain
-            .is_some()
-            .then(|| SideChannelConfig { label: PAY_CHANNEL_LABEL.into() }),
-        usage: chain.is_some(),
+        side_channel: config.chain.then(|| SideChannelConfig { label: PAY_CHANNEL_LABEL.into() }),
+        usage: config.chain,
     };
     let Started { relay, events, gates, frames, usage } = start_relay(relay_config)?;
     let relay = Arc::new(relay);
+    let chain = match config.chain {
+        true => Some(OwnChain::start(&config, home.dir(), &base_url)?),
+        false => None,
+    };
     let version = env!("CARGO_PKG_VERSION");
     let metrics = Arc::new(Metrics::new(&BuildInfo { version, link: link.to_string(), started }));
     let mut paying = None;
@@ -293,13 +293,16 @@ fn bind_rpc(
     config: &Config,
     chain: &OwnChain,
 ) -> anyhow::Result<Option<(TcpListener, axum::Router)>> {
-    match TcpListener::bind(config.rpc) {
+    let usual = SocketAddr::from((Ipv4Addr::LOCALHOST, RPC_PORT));
+    match TcpListener::bind(config.rpc.unwrap_or(usual)) {
         Ok(listener) => {
             listener.set_nonblocking(true).context("the RPC listener")?;
             Ok(Some((listener, chain.chain.engine().rpc_router())))
         }
-        Err(_) if config.rpc_is_default => Ok(None),
-        Err(error) => bail!("--rpc {}: {error}; choose another address", config.rpc),
+        Err(error) => match config.rpc {
+            None => Ok(None),
+            Some(asked) => bail!("--rpc {asked}: {error}; choose another address"),
+        },
     }
 }
 

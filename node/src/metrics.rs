@@ -22,6 +22,10 @@ use sfu::{
 
 use crate::streams::Totals;
 
+mod money;
+
+pub use money::MoneySight;
+
 /// Content type of the text format.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 /// Clock ticks of `/proc/self/stat`: `USER_HZ`, a constant of Linux's interface.
@@ -171,7 +175,12 @@ impl Metrics {
     }
 
     /// The exposition.
-    pub fn render(&self, totals: Totals, shards: &[ShardSnapshot]) -> String {
+    pub fn render(
+        &self,
+        totals: Totals,
+        shards: &[ShardSnapshot],
+        money: Option<&MoneySight>,
+    ) -> String {
         self.streams.set(i64::try_from(totals.streams).unwrap_or(i64::MAX));
         self.sessions.set(i64::try_from(totals.sessions).unwrap_or(i64::MAX));
         self.viewers.set(i64::try_from(totals.viewers).unwrap_or(i64::MAX));
@@ -188,6 +197,7 @@ impl Metrics {
             }
         }
         families.extend(shard_families(shards));
+        families.extend(money.into_iter().flat_map(money::families));
         families.sort_by(|a, b| a.name().cmp(b.name()));
         let mut text = Vec::new();
         TextEncoder::new().encode(&families, &mut text).expect("no family is empty or nameless");

@@ -36,7 +36,9 @@ fn exposition() -> String {
         },
         ..Default::default()
     };
-    metrics().render(Totals { streams: 1, sessions: 3, viewers: 2 }, &[shard(0), shard(1)])
+    let money = MoneySight { books: Some(Default::default()), height: 7, ..Default::default() };
+    let totals = Totals { streams: 1, sessions: 3, viewers: 2 };
+    metrics().render(totals, &[shard(0), shard(1)], Some(&money))
 }
 
 /// R113

@@ -17,6 +17,7 @@ use sfu::{
 
 use crate::{
     chain::EmbeddedChain,
+    metrics::MoneySight,
     relay_control::{ByAdmission, DecisionSource},
     streams::{Lease, Output, StreamName},
 };
@@ -52,6 +53,18 @@ impl Paying {
             return Some((stream, alias.clone()));
         }
         self.stream(stream).map(|_| (stream, name.clone()))
+    }
+
+    /// Chain and books at this moment. Waits for a turn of the deciding thread.
+    pub fn sight(&self) -> MoneySight {
+        let engine = self.chain.engine();
+        MoneySight {
+            books: self.money.counters(),
+            height: engine.height(),
+            block_time_ms: engine.latest_block_time_ms(),
+            is_halted: engine.is_halted().is_some(),
+            waiting: engine.mempool_size().0,
+        }
     }
 
     /// What the chain says about a stream now. One that cannot be read is unknown here; MONEY, which

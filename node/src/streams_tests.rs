@@ -240,7 +240,12 @@ fn a_viewers_gate_opens_with_what_its_lease_says_or_not_at_all() {
     world.connected(viewer);
     world.check_outputs(&[
         Output::ViewerJoined { name: name("cam"), viewers: 1 },
-        Output::Admitted { name: name("cam"), slot: slot(viewer), lease: lease.clone() },
+        Output::Admitted {
+            name: name("cam"),
+            session: viewer,
+            slot: slot(viewer),
+            lease: lease.clone(),
+        },
     ]);
     let late = world.begin(Role::Subscriber, stream, lease).expect("live");
     world.now = until;

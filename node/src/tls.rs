@@ -264,7 +264,7 @@ async fn exchange<S>(
         .timer(TokioTimer::new())
         .max_concurrent_streams(STREAMS_PER_CONNECTION_MAX)
         .keep_alive_interval(Some(HEADER_READ_MAX));
-    let mut connection = std::pin::pin!(builder.serve_connection(io, service));
+    let mut connection = std::pin::pin!(builder.serve_connection_with_upgrades(io, service));
     tokio::select! {
         // A peer that hangs up in the middle is its own affair.
         _ = connection.as_mut() => return,

@@ -48,22 +48,25 @@ fn without_a_word_the_defaults_hold() {
         "",
         None,
         expect![[r#"
-        home = "/home/ada/.local/share/sutantra"  # default
-        http = "127.0.0.1:8080"                   # default
-        udp-port = 7443                           # default
-        media-ip = []                             # default
-        shards = 7                                # default
-        pin = false                               # default
-        link = "auto"                             # default
-        no-demo = false                           # default
-        open = false                              # default
-        # tls-cert is not set
-        # tls-key is not set
-        lan = false                               # default
-        gather-us = 300                           # default
-        # decisions is not set
-        log-format = "text"                       # default
-    "#]],
+            home = "/home/ada/.local/share/sutantra"  # default
+            http = "127.0.0.1:8080"                   # default
+            udp-port = 7443                           # default
+            media-ip = []                             # default
+            shards = 7                                # default
+            pin = false                               # default
+            link = "auto"                             # default
+            no-demo = false                           # default
+            open = false                              # default
+            # tls-cert is not set
+            # tls-key is not set
+            lan = false                               # default
+            gather-us = 300                           # default
+            chain = true                              # default
+            # rpc is not set
+            faucet-public = false                     # default
+            # decisions is not set
+            log-format = "text"                       # default
+        "#]],
     );
 }
 
@@ -87,6 +90,9 @@ fn a_flag_beats_the_environment_beats_the_file_beats_the_default() {
             # tls-key is not set
             lan = false                               # default
             gather-us = 0                             # /home/ada/.local/share/sutantra/sutantra.toml:3
+            chain = true                              # default
+            # rpc is not set
+            faucet-public = false                     # default
             # decisions is not set
             log-format = "text"                       # default
         "#]],

@@ -106,7 +106,13 @@ pub async fn status(State(http): State<Http>) -> Response {
 
 /// Prometheus' text format.
 pub async fn metrics(State(http): State<Http>) -> Response {
-    let text = http.metrics.render(http.control.totals(), &http.control.relay().counters());
+    let money = match http.paying.clone() {
+        // The books answer from a thread of their own.
+        Some(paying) => tokio::task::spawn_blocking(move || paying.sight()).await.ok(),
+        None => None,
+    };
+    let (totals, shards) = (http.control.totals(), http.control.relay().counters());
+    let text = http.metrics.render(totals, &shards, money.as_ref());
     ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response()
 }
 

@@ -16,7 +16,7 @@ use axum::{
 use chain_types::{AccountId, SignedToken, StreamId};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use settlement::{Admit, Chain};
+use settlement::{Admit, Chain, Refusal};
 
 use super::{
     Http, Problem,
@@ -97,14 +97,22 @@ pub async fn whep(
     let request = Admit { stream, bind, voucher, token, client_fingerprint };
     let admission = {
         let paying = paying.clone();
-        let asked = tokio::task::spawn_blocking(move || paying.money.admit(request)).await;
-        asked.map_err(|_| sdp::busy("internal", "The relay failed to decide; try again."))?
+        let asked = tokio::task::spawn_blocking(move || {
+            let admission = paying.money.admit(request);
+            // Who has to show itself signs the terms as well: they go with the refusal.
+            let terms = match &admission {
+                Err(Refusal::BindMissing) => paying.money.terms(stream),
+                _ => None,
+            };
+            admission.map_err(|refusal| (refusal, terms))
+        });
+        asked.await.map_err(|_| sdp::busy("internal", "The relay failed to decide; try again."))?
     };
     let admission = match admission {
         Ok(admission) => admission,
-        Err(refusal) => {
+        Err((refusal, terms)) => {
             http.metrics.admission(refusal.code());
-            return Ok(x402::refuse(refusal, parts.uri.path(), &chain_id));
+            return Ok(x402::refuse(refusal, terms.as_ref(), parts.uri.path(), &chain_id));
         }
     };
     http.metrics.admission("admitted");

@@ -142,14 +142,23 @@ fn header_of(body: &Value) -> HeaderValue {
     HeaderValue::from_str(&STANDARD.encode(body.to_string())).expect("base64 is ASCII")
 }
 
-/// A refusal as an answer; a missing payment as the 402 that a wallet can act upon.
-pub fn refuse(refusal: Refusal, resource: &str, chain_id: &str) -> Response {
+/// A refusal as an answer; a missing payment or Bind with the terms, so that a wallet can act upon
+/// it.
+pub fn refuse(
+    refusal: Refusal,
+    terms: Option<&Terms>,
+    resource: &str,
+    chain_id: &str,
+) -> Response {
     let status = StatusCode::from_u16(refusal.http_status()).unwrap_or(StatusCode::FORBIDDEN);
-    let Refusal::PaymentRequired { terms, lane } = refusal else {
-        return Problem::new(status, refusal.code(), sentence(&refusal.to_string()))
-            .into_response();
+    let words = sentence(&refusal.to_string());
+    let body = match (&refusal, terms) {
+        (Refusal::PaymentRequired { terms, lane }, _) => {
+            required("Payment required", PAID, terms, lane.as_ref(), resource, chain_id)
+        }
+        (_, Some(terms)) => required(refusal.code(), &words, terms, None, resource, chain_id),
+        (_, None) => return Problem::new(status, refusal.code(), words).into_response(),
     };
-    let body = required(&terms, lane.as_ref(), resource, chain_id);
     let headers = [
         (PAYMENT_REQUIRED, header_of(&body)),
         (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
@@ -157,11 +166,20 @@ pub fn refuse(refusal: Refusal, resource: &str, chain_id: &str) -> Response {
     (status, headers, Json(body)).into_response()
 }
 
-fn required(terms: &Terms, lane: Option<&LaneStatus>, resource: &str, chain_id: &str) -> Value {
+const PAID: &str = "This stream is paid by the second: open it in a wallet, or send PAYMENT-SIGNATURE with a bind and a first voucher.";
+
+fn required(
+    error: &str,
+    message: &str,
+    terms: &Terms,
+    lane: Option<&LaneStatus>,
+    resource: &str,
+    chain_id: &str,
+) -> Value {
     json!({
         "x402Version": VERSION,
-        "error": "Payment required",
-        "message": "This stream is paid by the second: open it in a wallet, or send PAYMENT-SIGNATURE with a bind and a first voucher.",
+        "error": error,
+        "message": message,
         "resource": resource,
         "accepts": [{
             "scheme": SCHEME,
@@ -207,7 +225,12 @@ mod tests {
     #[test]
     fn who_has_not_paid_is_told_the_price_in_words_and_in_terms() {
         let refusal = Refusal::PaymentRequired { terms: Box::new(terms()), lane: None };
-        let answer = refuse(refusal, "/whep/demo", CHAIN);
+        let shown = refuse(Refusal::BindMissing, Some(&terms()), "/whep/demo", CHAIN);
+        assert_eq!(shown.status(), StatusCode::UNAUTHORIZED);
+        assert!(shown.headers().contains_key(PAYMENT_REQUIRED), "what is to be signed");
+        let refused = refuse(Refusal::BindSignature, None, "/whep/demo", CHAIN);
+        assert!(!refused.headers().contains_key(PAYMENT_REQUIRED));
+        let answer = refuse(refusal, None, "/whep/demo", CHAIN);
         assert_eq!(answer.status(), StatusCode::PAYMENT_REQUIRED);
         let header = answer.headers().get(PAYMENT_REQUIRED).expect("the header");
         let body: Value = serde_json::from_slice(&STANDARD.decode(header).unwrap()).unwrap();

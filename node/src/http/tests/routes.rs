@@ -114,7 +114,8 @@ async fn the_live_streams_and_the_status_are_told() {
     let node = Node::start(Door::Open).with_demo();
     let expected = serde_json::json!([{
         "id": "demo", "title": "Demo", "codecs": ["VP8", "opus"], "viewers": 0,
-        "price_per_second": "0", "whep": "/whep/demo",
+        "price_per_second": "0", "whep": "/whep/demo", "stream_id": null, "policy": null,
+        "terms_version": null, "creator": null,
     }]);
     assert_eq!(node.get("/api/streams").await.json(), expected);
     let detail = node.get("/api/streams/demo").await.json();
