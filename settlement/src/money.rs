@@ -105,11 +105,14 @@ pub struct Earnings {
     pub viewers: u32,
 }
 
+/// Reads the books on the deciding thread.
+type Question = Box<dyn FnOnce(&Decider, Time) + Send>;
+
 enum Request {
     Admit(Box<Admit>, Sender<Result<Admission, Refusal>>),
     PostFrames(SessionKey, Vec<u8>, Sender<Result<Vec<u8>, PostError>>),
     Tell(Input),
-    Ask(Box<dyn FnOnce(&Decider, Time) + Send>),
+    Ask(Question),
     Stop,
 }
 
@@ -266,7 +269,7 @@ impl Money {
         question: impl FnOnce(&Decider, Time) -> T + Send + 'static,
     ) -> Option<T> {
         let (answer, answered) = bounded(1);
-        let ask = Box::new(move |decider: &Decider, now: Time| {
+        let ask: Question = Box::new(move |decider: &Decider, now: Time| {
             // Nobody waits any more: nothing is lost.
             let _ = answer.send(question(decider, now));
         });

@@ -138,7 +138,7 @@ pub enum Refusal {
         /// What is asked.
         terms: Box<Terms>,
         /// How the viewer's lane stands, where a valid Bind named one.
-        lane: Option<LaneStatus>,
+        lane: Option<Box<LaneStatus>>,
     },
     /// The chain does not know the stream, or it has ended: 404.
     #[error("the chain has no such stream: check the address")]

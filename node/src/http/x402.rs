@@ -154,7 +154,7 @@ pub fn refuse(
     let words = sentence(&refusal.to_string());
     let body = match (&refusal, terms) {
         (Refusal::PaymentRequired { terms, lane }, _) => {
-            required("Payment required", PAID, terms, lane.as_ref(), resource, chain_id)
+            required("Payment required", PAID, terms, lane.as_deref(), resource, chain_id)
         }
         (_, Some(terms)) => required(refusal.code(), &words, terms, None, resource, chain_id),
         (_, None) => return Problem::new(status, refusal.code(), words).into_response(),

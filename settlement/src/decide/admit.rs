@@ -398,7 +398,7 @@ fn denied(reason: GateReason, absent: &'static str) -> Refusal {
 }
 
 fn asked(terms: Terms, lane: Option<LaneStatus>) -> Refusal {
-    Refusal::PaymentRequired { terms: Box::new(terms), lane }
+    Refusal::PaymentRequired { terms: Box::new(terms), lane: lane.map(Box::new) }
 }
 
 fn nobody(stream: StreamId) -> Pass {

@@ -716,7 +716,7 @@ fn a_reconnect_farmer_gains_nothing() {
             rig.usage(session, 500, 0);
         }
         rig.input(Input::Closed { session, usage: None });
-        if rig.chain.height % 7 == 0 {
+        if rig.chain.height.is_multiple_of(7) {
             rig.settle();
         }
     }
