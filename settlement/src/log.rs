@@ -2,8 +2,9 @@
 //!
 //! One file, `vouchers.log`: a header of 256 bytes that names the chain, then records of 256 bytes,
 //! each with a checksum of its own. A thread appends what it is handed and syncs each
-//! [`SYNC_INTERVAL`], or after [`UNSYNCED_BYTES_MAX`]; so no more than that is ever unsure, and
-//! damage further inside cannot come from a crash. The file is written anew, newest record of each
+//! [`SYNC_INTERVAL`], or after [`UNSYNCED_BYTES_MAX`]; so a crash makes no more than that
+//! unsure. Of a damaged file every record that is whole is kept, and the file itself as
+//! [`LOG_FILE_DAMAGED`]. The file is written anew, newest record of each
 //! lane only, when it has grown to [`COMPACT_FACTOR`] times that, and after any failed write or
 //! sync: what a kernel keeps of a file whose sync has failed is anybody's guess, so that file is
 //! not used again.
@@ -31,6 +32,8 @@ pub use writer::{LogFull, LogNotice, LogWriter, spawn, spawn_on};
 pub const LOG_FILE: &str = "vouchers.log";
 /// The next file until it is complete; what is found of it at a start is worth nothing.
 pub const LOG_FILE_NEXT: &str = "vouchers.log.next";
+/// A copy of a log of which something could not be read; further ones end in `.2`, `.3` and so on.
+pub const LOG_FILE_DAMAGED: &str = "vouchers.log.damaged";
 /// Held by the process that writes.
 pub const LOCK_FILE: &str = "vouchers.lock";
 

@@ -1,4 +1,4 @@
-//! Reading a log back: all of it, or up to where a crash tore it, or not at all.
+//! Reading a log back: every record that is whole, wherever it stands, and what is not.
 
 use std::{collections::BTreeMap, io};
 
@@ -34,18 +34,12 @@ pub enum LogOpenError {
          lose what it holds"
     )]
     Header,
-    /// Damage that no crash makes: it lies before what was not synced yet.
+    /// The file is damaged, and would be written anew without what cannot be read of it.
     #[error(
-        "{LOG_FILE} is damaged at byte {at_bytes}, and {behind_bytes} bytes stand behind: check the \
-         disk; restore the file from a copy, or cut it to {at_bytes} bytes (truncate -s {at_bytes}) \
-         and lose what stands behind"
+        "{LOG_FILE} is damaged, and no copy of it can be kept beside it ({0}): make room and start \
+         again"
     )]
-    Damaged {
-        /// Where the damaged record begins.
-        at_bytes: u64,
-        /// Bytes from there to the end.
-        behind_bytes: u64,
-    },
+    Copy(#[source] io::Error),
     /// The chain's id does not fit into a header.
     #[error("the chain's id is too long for the header of a voucher log")]
     ChainId,
@@ -59,8 +53,13 @@ pub enum LogOpenError {
 pub(super) struct Contents {
     /// What is known of each lane.
     pub newest: BTreeMap<LaneKey, LogRecord>,
-    /// Bytes up to the end of the last good record, header included.
-    pub good_bytes: usize,
+    /// Bytes behind the last whole record: a crash leaves anything in what was not synced.
+    pub tail_bytes: usize,
+    /// Records that cannot be read, and are no torn tail: whole ones stand behind, or there are more
+    /// of them than may be unsynced. No more lanes than that are concerned.
+    pub lost_records: usize,
+    /// Something that is not there any more may have been worth money: the file is to be kept.
+    pub is_damaged: bool,
 }
 
 /// Reads a file's bytes.
@@ -70,17 +69,27 @@ pub(super) fn read(file: &[u8], chain_id: &str) -> Result<Contents, LogOpenError
         let (found, expected) = (found.to_owned(), chain_id.to_owned());
         return Err(LogOpenError::OtherChain { found, expected });
     }
-    let mut contents = Contents { good_bytes: RECORD_BYTES, ..Contents::default() };
-    while let Ok(record) = LogRecord::decode(&file[contents.good_bytes..]) {
-        merge(&mut contents.newest, record);
-        contents.good_bytes += RECORD_BYTES;
+    let (chunks, torn) = file[RECORD_BYTES..].as_chunks::<RECORD_BYTES>();
+    let mut contents = Contents::default();
+    // Bad ones since the last whole one: the tail, unless a whole one follows.
+    let mut bad = 0;
+    let mut is_tail_written = false;
+    for chunk in chunks {
+        if let Ok(record) = LogRecord::decode(chunk) {
+            merge(&mut contents.newest, record);
+            contents.lost_records += std::mem::take(&mut bad);
+            is_tail_written = false;
+        } else {
+            bad += 1;
+            is_tail_written |= chunk.iter().any(|byte| *byte != 0);
+        }
     }
-    let behind_bytes = file.len() - contents.good_bytes;
-    // A crash leaves anything in what was not synced, and that is never more than this.
-    if behind_bytes > UNSYNCED_BYTES_MAX {
-        let (at_bytes, behind_bytes) = (contents.good_bytes as u64, behind_bytes as u64);
-        return Err(LogOpenError::Damaged { at_bytes, behind_bytes });
+    contents.tail_bytes = bad * RECORD_BYTES + torn.len();
+    if contents.tail_bytes > UNSYNCED_BYTES_MAX {
+        contents.lost_records += bad;
     }
+    // A hole is what a crash leaves; bytes that are none of ours may have been a record.
+    contents.is_damaged = contents.lost_records > 0 || is_tail_written;
     Ok(contents)
 }
 
@@ -109,7 +118,10 @@ mod tests {
         let contents = read(&file([record(1, 5), record(2, 1), record(1, 6)]), CHAIN).unwrap();
         let newest: Vec<_> = contents.newest.into_values().collect();
         assert_eq!(newest, [record(1, 6), record(2, 1)]);
-        assert_eq!(contents.good_bytes, 4 * 256);
+        assert_eq!(
+            (contents.tail_bytes, contents.lost_records, contents.is_damaged),
+            (0, 0, false)
+        );
     }
 
     #[test]
@@ -118,7 +130,7 @@ mod tests {
         for len_bytes in RECORD_BYTES..=whole.len() {
             let contents = read(&whole[..len_bytes], CHAIN).unwrap();
             let records = (len_bytes / 256 - 1) as u64;
-            assert_eq!(contents.good_bytes, (len_bytes / 256) * 256);
+            assert_eq!((contents.tail_bytes, contents.is_damaged), (len_bytes % 256, false));
             let newest = contents.newest.into_values().next();
             assert_eq!(newest, (records > 0).then(|| record(1, records)));
         }
@@ -128,19 +140,39 @@ mod tests {
     }
 
     #[test]
-    fn damage_within_what_may_be_unsynced_is_a_crash_and_damage_before_it_is_refused() {
-        let window = (UNSYNCED_BYTES_MAX / RECORD_BYTES) as u64;
-        let whole = file((1..=window + 2).map(|at| record(1, at)));
-        let damaged = |index: usize| {
-            let mut bytes = whole.clone();
-            bytes[RECORD_BYTES * (1 + index) + 8] ^= 1;
-            read(&bytes, CHAIN)
-        };
-        let contents = damaged(2).unwrap();
-        assert_eq!(contents.good_bytes, 3 * 256);
-        let error = damaged(1).unwrap_err();
-        assert!(matches!(error, LogOpenError::Damaged { at_bytes: 512, .. }), "{error:?}");
-        assert!(error.to_string().contains("truncate -s 512"), "{error}");
+    fn a_bad_record_costs_itself_alone_wherever_it_stands() {
+        let window = UNSYNCED_BYTES_MAX / RECORD_BYTES;
+        #[track_caller]
+        fn check(of: usize, bad: &[usize], lost: usize, tail: usize) {
+            let mut bytes = file((0..of as u32).map(|lane| record(lane, 1)));
+            for index in bad {
+                bytes[RECORD_BYTES * (1 + index) + 8] ^= 1;
+            }
+            let contents = read(&bytes, CHAIN).unwrap();
+            let expected: Vec<_> = (0..of).filter(|index| !bad.contains(index)).collect();
+            let found: Vec<_> = contents.newest.keys().map(|key| key.lane as usize).collect();
+            assert_eq!(found, expected);
+            assert_eq!((contents.lost_records, contents.tail_bytes), (lost, tail * RECORD_BYTES));
+            assert_eq!(contents.is_damaged, !bad.is_empty());
+        }
+        check(2, &[], 0, 0);
+        check(2, &[0], 1, 0);
+        check(2, &[1], 0, 1);
+        check(600, &[0], 1, 0);
+        check(600, &[3, 4, 599], 2, 1);
+        let behind: Vec<usize> = (1..=window).collect();
+        check(window + 1, &behind, 0, window);
+        let behind: Vec<usize> = (1..window + 2).collect();
+        check(window + 2, &behind, window + 1, window + 1);
+    }
+
+    #[test]
+    fn a_hole_at_the_end_is_a_tear_and_no_damage() {
+        let mut bytes = file([record(1, 5)]);
+        bytes.extend([0; 600]);
+        let contents = read(&bytes, CHAIN).unwrap();
+        assert_eq!((contents.tail_bytes, contents.lost_records), (600, 0));
+        assert!(!contents.is_damaged);
     }
 
     #[test]

@@ -5,7 +5,8 @@ use std::{collections::BTreeMap, io};
 use chain_types::{ChannelId, LaneKey};
 
 use super::{
-    COMPACT_BYTES_MIN, COMPACT_FACTOR, LOG_FILE, LOG_FILE_NEXT, UNSYNCED_BYTES_MAX,
+    COMPACT_BYTES_MIN, COMPACT_FACTOR, LOG_FILE, LOG_FILE_DAMAGED, LOG_FILE_NEXT,
+    UNSYNCED_BYTES_MAX,
     disk::{Disk, DiskFile},
     open::{self, LogOpenError, merge},
     record::{LogRecord, RECORD_BYTES, encode_header},
@@ -35,8 +36,13 @@ pub struct Store<D: Disk> {
 pub struct Opened {
     /// What is known of each lane, by lane.
     pub newest: Vec<LogRecord>,
-    /// Bytes behind the last whole record, which were cut off: a crash interrupted their writing.
+    /// Bytes behind the last whole record, which were cut off: as a rule, a crash interrupted their
+    /// writing.
     pub dropped_bytes: u64,
+    /// Records that were damaged, with whole ones behind them: so many lanes at most lack vouchers.
+    pub lost_records: u64,
+    /// Name of the copy that was kept of a damaged file.
+    pub copy: Option<String>,
     /// The log was read and cannot be written now: it begins broken.
     pub failure: Option<LogError>,
 }
@@ -67,9 +73,11 @@ impl<D: Disk> Store<D> {
     pub fn open(mut disk: D, chain_id: &str) -> Result<(Self, Opened), LogOpenError> {
         let header = encode_header(chain_id).ok_or(LogOpenError::ChainId)?;
         let found = disk.read(LOG_FILE)?;
-        let len_bytes = found.as_ref().map_or(0, Vec::len);
-        let contents = found.map(|bytes| open::read(&bytes, chain_id)).transpose()?;
+        let contents = found.as_ref().map(|bytes| open::read(bytes, chain_id)).transpose()?;
         let contents = contents.unwrap_or_default();
+        let copy = found.filter(|_| contents.is_damaged);
+        let copy = copy.map(|bytes| keep_copy(&mut disk, &bytes)).transpose();
+        let copy = copy.map_err(LogOpenError::Copy)?;
         let mut store = Self {
             disk,
             header,
@@ -83,8 +91,9 @@ impl<D: Disk> Store<D> {
         // And a new one gets its name when it is whole, so that no log begins with half a header.
         let failure = store.rewrite().err();
         let newest = store.newest.values().copied().collect();
-        let dropped_bytes = (len_bytes - contents.good_bytes) as u64;
-        Ok((store, Opened { newest, dropped_bytes, failure }))
+        let dropped_bytes = contents.tail_bytes as u64;
+        let lost_records = contents.lost_records as u64;
+        Ok((store, Opened { newest, dropped_bytes, lost_records, copy, failure }))
     }
 
     /// Writes records behind the others; at most [`Store::room`] of them. They are in memory
@@ -205,6 +214,29 @@ impl<D: Disk> Store<D> {
     pub fn newest(&self) -> impl Iterator<Item = &LogRecord> {
         self.newest.values()
     }
+}
+
+/// Keeps the bytes of a damaged log under a name that no other copy has; one that holds the same
+/// serves.
+fn keep_copy<D: Disk>(disk: &mut D, bytes: &[u8]) -> io::Result<String> {
+    let names = (1u32..).map(|count| match count {
+        1 => LOG_FILE_DAMAGED.to_owned(),
+        count => format!("{LOG_FILE_DAMAGED}.{count}"),
+    });
+    for name in names {
+        match disk.read(&name)? {
+            Some(other) if other == bytes => return Ok(name),
+            Some(_) => {}
+            None => {
+                let mut file = disk.create(&name)?;
+                write_all(&mut file, bytes)?;
+                file.sync()?;
+                disk.sync_names()?;
+                return Ok(name);
+            }
+        }
+    }
+    Err(io::ErrorKind::AlreadyExists.into())
 }
 
 fn write_all(file: &mut impl DiskFile, mut bytes: &[u8]) -> io::Result<()> {

@@ -10,8 +10,8 @@ use proptest::prelude::*;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 
 use super::{
-    COMPACT_BYTES_MIN, LOG_FILE, LOG_FILE_NEXT, LogError, LogOpenError, RECORD_BYTES, Store,
-    UNSYNCED_BYTES_MAX,
+    COMPACT_BYTES_MIN, LOG_FILE, LOG_FILE_DAMAGED, LOG_FILE_NEXT, LogError, LogOpenError,
+    RECORD_BYTES, Store, UNSYNCED_BYTES_MAX,
     disk::{Disk, DiskFile},
     record::tests::record,
 };
@@ -221,23 +221,46 @@ fn a_torn_tail_is_dropped_and_counted() {
     assert_eq!(opened.dropped_bytes, 0, "it is told once");
 }
 
+/// One damaged byte costs one record: those behind it were confirmed, and are money.
 #[test]
-fn damage_in_the_middle_is_refused_and_nothing_is_changed() {
+fn damage_costs_only_the_record_that_it_hit_and_the_file_is_kept() {
     let disk = FaultyDisk::new(1);
     let (mut store, _) = open(&disk);
-    for at in 0..600u32 {
-        store.append(&[record(at, 1)]).unwrap();
-        if store.room() == 0 {
-            store.sync().unwrap();
-        }
-    }
+    store.append(&[record(1, 5), record(2, 7), record(3, 9)]).unwrap();
+    store.sync().unwrap();
+    disk.world().file(LOG_FILE)[RECORD_BYTES + 44] ^= 0xff;
+    let damaged = disk.world().file(LOG_FILE).clone();
+    let (_, opened) = open(&disk);
+    assert_eq!(opened.newest, [record(2, 7), record(3, 9)]);
+    assert_eq!((opened.lost_records, opened.dropped_bytes), (1, 0));
+    assert_eq!(opened.copy.as_deref(), Some(LOG_FILE_DAMAGED));
+    assert_eq!(*disk.world().file(LOG_FILE_DAMAGED), damaged);
+    // It is told once, and a later damage does not take the first copy's place.
+    let (mut store, opened) = open(&disk);
+    assert_eq!((opened.newest.len(), opened.lost_records, opened.copy), (2, 0, None));
+    store.append(&[record(4, 1)]).unwrap();
+    store.sync().unwrap();
+    disk.world().file(LOG_FILE)[2 * RECORD_BYTES] ^= 1;
+    let (_, opened) = open(&disk);
+    assert_eq!(opened.newest, [record(2, 7), record(4, 1)]);
+    assert_eq!(opened.copy, Some(format!("{LOG_FILE_DAMAGED}.2")));
+    assert_eq!(*disk.world().file(LOG_FILE_DAMAGED), damaged);
+}
+
+#[test]
+fn damage_is_not_written_over_where_no_copy_can_be_kept() {
+    let disk = FaultyDisk::new(1);
+    let (mut store, _) = open(&disk);
+    store.append(&[record(1, 5), record(2, 7)]).unwrap();
+    store.sync().unwrap();
     disk.world().file(LOG_FILE)[RECORD_BYTES + 3] ^= 1;
     let before = disk.world().file(LOG_FILE).clone();
+    disk.world().space_bytes = 0;
     let refused = Store::open(disk.clone(), CHAIN).unwrap_err();
-    assert!(matches!(refused, LogOpenError::Damaged { at_bytes: 256, .. }), "{refused}");
+    assert!(matches!(refused, LogOpenError::Copy(_)), "{refused}");
     assert_eq!(*disk.world().file(LOG_FILE), before);
-    let refused = Store::open(disk.clone(), "sutantra-other").unwrap_err();
-    assert!(matches!(refused, LogOpenError::OtherChain { .. }), "{refused}");
+    disk.world().space_bytes = usize::MAX;
+    assert_eq!(open(&disk).1.newest, [record(2, 7)]);
 }
 
 #[test]

@@ -74,10 +74,20 @@ pub fn spawn(directory: &Path, chain_id: &str) -> Result<(LogWriter, Opened), Lo
         _ => LogOpenError::Io(error),
     })?;
     let (writer, opened) = spawn_on(directory, chain_id)?;
+    if opened.lost_records > 0 {
+        tracing::error!(
+            lost_records = opened.lost_records,
+            kept_lanes = opened.newest.len(),
+            copy = opened.copy,
+            "the voucher log is damaged: what can be read of it is kept, and a copy of the file; \
+             vouchers of up to so many lanes as there are lost records are gone: check the disk"
+        );
+    }
     if opened.dropped_bytes > 0 {
         tracing::warn!(
             dropped_bytes = opened.dropped_bytes,
-            "a crash interrupted the voucher log; the records that it tore were never confirmed"
+            copy = opened.copy,
+            "the end of the voucher log cannot be read and was cut off, as after a crash"
         );
     }
     Ok((writer, opened))
