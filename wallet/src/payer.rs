@@ -30,6 +30,10 @@ const RISE_PERCENT: u128 = 10;
 const REPLACED_BLOCKS_MAX: u64 = 20;
 /// How long a relay may ask for more than it is paid for before the payer leaves.
 const CLAIM_PATIENCE: Duration = Duration::from_secs(10);
+/// What may be forgiven of served time that did not arrive: what a relay serves into a broken
+/// connection before it notices, and this share of all that did arrive. So a relay that breaks
+/// connections on purpose gains little.
+const FORGIVEN_SHARE: u64 = 10;
 /// One session on a lane: a pool has one writer, and a writer one session.
 const SESSIONS: u32 = 1;
 
@@ -68,7 +72,7 @@ pub enum Stop {
     Tampered(&'static str),
     /// More is asked than was sent.
     #[error(
-        "the relay wants {due} units where its media and prepayment come to {allowed}: watch through another relay"
+        "the relay wants {due} units where its media and prepayment come to {allowed}: watch through another relay, or with a new pool if your connection broke"
     )]
     Claim {
         /// By the relay, cumulative.
@@ -220,6 +224,23 @@ pub enum Output {
     Stop(Stop),
 }
 
+fn payable_ms(sums: &LaneSums) -> u64 {
+    let arrived_ms = lane::payable_ms(sums.served_ms, sums.media_ms);
+    arrived_ms.saturating_add(sums.forgiven_ms).min(sums.served_ms)
+}
+
+/// After a session that was not ended in order: accepts what the relay served into the broken
+/// connection, two cadences and the grace at most. Once for each such session.
+fn forgive(sums: &mut LaneSums, terms: &Terms) {
+    if !std::mem::take(&mut sums.is_open) {
+        return;
+    }
+    let once_ms = 2 * u64::from(terms.cadence_ms) + u64::from(terms.grace_ms);
+    let most_ms = once_ms.saturating_add(sums.media_ms / FORGIVEN_SHARE);
+    let missing_ms = sums.served_ms.saturating_sub(payable_ms(sums)).min(once_ms);
+    sums.forgiven_ms = sums.forgiven_ms.saturating_add(missing_ms).min(most_ms);
+}
+
 /// One lane of the session.
 #[derive(Debug, Clone)]
 struct Run {
@@ -261,7 +282,13 @@ impl Run {
     }
 
     fn payable_ms(&self) -> u64 {
-        lane::payable_ms(self.served_ms, self.media_ms)
+        payable_ms(&self.received())
+    }
+
+    /// The sums with what came since the last voucher.
+    fn received(&self) -> LaneSums {
+        let Self { media_ms, bytes, served_ms, .. } = *self;
+        LaneSums { media_ms, bytes, served_ms, ..self.sums }
     }
 
     /// Most that the rules allow once media flows.
@@ -277,8 +304,9 @@ impl Run {
         owed.checked_add(min_prepay).unwrap_or(Balance::MAX).max(self.total())
     }
 
-    fn basis(&self) -> Basis {
-        Basis { served_ms: self.served_ms, rate: self.agreed.terms.rate }
+    fn basis(&self, has_media: bool) -> Basis {
+        let (served_ms, forgiven_ms) = (self.served_ms, self.sums.forgiven_ms);
+        Basis { served_ms, rate: self.agreed.terms.rate, forgiven_ms, has_media }
     }
 
     /// The next voucher, of `total` or what was signed already if that is more.
@@ -395,6 +423,9 @@ impl Payer {
     /// The voucher for the next request to be let in, given what the relay said of the lane when it
     /// refused the last one; to be written down and signed as an [`Output::Pay`].
     ///
+    /// Where the last session broke off, the relay may have served for a while what did not arrive:
+    /// that much is accepted once, or an honest viewer of an honest relay could never come back.
+    ///
     /// # Errors
     /// The relay wants more than the rules allow, or there is no room for it.
     pub fn admission(&mut self, lane: Option<LaneDue>) -> Result<(Voucher, Basis), Stop> {
@@ -405,6 +436,10 @@ impl Payer {
         if let Some(lane) = lane {
             run.served_ms = run.served_ms.max(lane.served_ms);
             run.served_before_ms = run.served_ms;
+            if lane.due > run.admission_total().max(run.sums.cumulative) {
+                run.sums = run.received();
+                forgive(&mut run.sums, &run.agreed.terms);
+            }
             let allowed = run.admission_total().max(run.sums.cumulative);
             // It knows our newest voucher, or nothing that we could add would do.
             if lane.due > allowed {
@@ -417,7 +452,7 @@ impl Payer {
             return Err(Stop::Room(self.room.limit));
         }
         self.has_paid |= !raise.is_zero();
-        let basis = run.basis();
+        let basis = run.basis(false);
         Ok((run.voucher(total, self.qos), basis))
     }
 
@@ -429,8 +464,10 @@ impl Payer {
         let sums = self.known.iter_mut().find(owing);
         let sums = sums.ok_or(Stop::Claim { due, allowed: Balance::ZERO })?;
         sums.served_ms = sums.served_ms.max(lane.served_ms);
-        let payable_ms = lane::payable_ms(sums.served_ms, sums.media_ms);
-        let allowed = lane::cost(sums.rate, payable_ms).max(sums.cumulative);
+        if due > lane::cost(sums.rate, payable_ms(sums)).max(sums.cumulative) {
+            forgive(sums, &self.current.agreed.terms);
+        }
+        let allowed = lane::cost(sums.rate, payable_ms(sums)).max(sums.cumulative);
         if due > allowed {
             return Err(Stop::Claim { due, allowed });
         }
@@ -440,7 +477,8 @@ impl Payer {
         sums.nonce = sums.nonce.checked_add(1).expect("2^64 vouchers are never signed");
         sums.cumulative = allowed;
         let LaneSums { key, terms_version, nonce, cumulative, media_ms, bytes, .. } = *sums;
-        let basis = Basis { served_ms: sums.served_ms, rate: sums.rate };
+        let LaneSums { served_ms, rate, forgiven_ms, .. } = *sums;
+        let basis = Basis { served_ms, rate, forgiven_ms, has_media: false };
         let LaneKey { channel, payee, stream, lane } = key;
         let qos = [0; 32];
         let voucher = Voucher {
@@ -577,7 +615,7 @@ impl Payer {
             return self.outputs.push_back(Output::Declined(Stop::Room(self.room.limit)));
         }
         let voucher = run.voucher(total, [0; 32]);
-        let basis = run.basis();
+        let basis = run.basis(self.has_media);
         self.next = Some(run);
         self.outputs.push_back(Output::Bind(bind));
         self.outputs.push_back(Output::Pay { voucher, basis });
@@ -708,7 +746,7 @@ impl Payer {
         self.paid_at = Some(now);
         self.has_paid = true;
         let voucher = run.voucher(total, self.qos);
-        let basis = run.basis();
+        let basis = run.basis(true);
         self.outputs.push_back(Output::Pay { voucher, basis });
     }
 
@@ -772,6 +810,11 @@ impl Payer {
     /// What was signed on the lane, all sessions.
     pub fn signed(&self) -> Balance {
         self.current.sums.cumulative
+    }
+
+    /// The sums of the lane with what came since the last voucher, to be kept at the end.
+    pub fn received(&self) -> LaneSums {
+        self.current.received()
     }
 
     /// Time that the relay says it served on the lane, ms.

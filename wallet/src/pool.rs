@@ -93,6 +93,13 @@ pub struct LaneSums {
     pub bytes: u64,
     /// As the relay last said before it.
     pub served_ms: u64,
+    /// Served time that was accepted without media: the connection broke, see
+    /// [`crate::Payer::admission`].
+    #[serde(default)]
+    pub forgiven_ms: u64,
+    /// Media came in the last session, and the session was not ended in order.
+    #[serde(default)]
+    pub is_open: bool,
 }
 
 impl LaneSums {
@@ -107,6 +114,8 @@ impl LaneSums {
             media_ms: 0,
             bytes: 0,
             served_ms: 0,
+            forgiven_ms: 0,
+            is_open: false,
         }
     }
 }
@@ -118,6 +127,10 @@ pub struct Basis {
     pub served_ms: u64,
     /// Units per second.
     pub rate: u64,
+    /// See [`LaneSums::forgiven_ms`].
+    pub forgiven_ms: u64,
+    /// Media has come in this session.
+    pub has_media: bool,
 }
 
 /// 32 bytes that nobody sees: hex in the file, nothing in logs.
@@ -238,6 +251,8 @@ impl Pool {
         lane.bytes = lane.bytes.max(voucher.bytes);
         lane.served_ms = lane.served_ms.max(basis.served_ms);
         lane.rate = lane.rate.max(basis.rate);
+        lane.forgiven_ms = lane.forgiven_ms.max(basis.forgiven_ms);
+        lane.is_open = basis.has_media;
     }
 }
 
@@ -451,9 +466,27 @@ impl OpenPool {
             return Ok(false);
         }
         let mut next = self.pool.clone();
-        next.record(&known.voucher, Basis { served_ms: 0, rate: 0 });
+        let nothing = Basis { served_ms: 0, rate: 0, forgiven_ms: 0, has_media: false };
+        next.record(&known.voucher, nothing);
         self.keep(next)?;
         Ok(true)
+    }
+
+    /// Keeps what a session received since its last voucher. `in_order`: relay and payer both know
+    /// that it is over.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn rest(&mut self, received: &LaneSums, in_order: bool) -> Result<(), PoolError> {
+        let mut next = self.pool.clone();
+        let Some(lane) = next.lanes.iter_mut().find(|lane| lane.key == received.key) else {
+            return Ok(());
+        };
+        lane.media_ms = lane.media_ms.max(received.media_ms);
+        lane.bytes = lane.bytes.max(received.bytes);
+        lane.served_ms = lane.served_ms.max(received.served_ms);
+        lane.is_open &= !in_order;
+        self.keep(next)
     }
 
     /// Takes over what the chain says of the channel.

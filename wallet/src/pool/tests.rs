@@ -10,7 +10,7 @@ use crate::{
 const CHAIN: &str = "sutantra-test-1";
 const NOW_MS: u64 = 1_700_000_000_000;
 const DEPOSIT: u64 = 1_000;
-const BASIS: Basis = Basis { served_ms: 65, rate: 1 };
+const BASIS: Basis = Basis { served_ms: 65, rate: 1, forgiven_ms: 0, has_media: true };
 
 fn pools(dir: &TempDir) -> Pools {
     Pools::open(dir.path(), CHAIN).expect("a directory")
@@ -96,10 +96,15 @@ fn a_pool_has_one_writer_and_keeps_its_sums() {
     drop(open);
     // A pool that was paid from is never made anew.
     assert!(matches!(pools.create(&draft()), Err(PoolError::Busy(_))));
-    let again = pools.pay_from(&pool.channel).expect("free again");
-    let lane = again.pool().lane(&signed.voucher.lane_key()).expect("kept");
+    let mut again = pools.pay_from(&pool.channel).expect("free again");
+    let lane = *again.pool().lane(&signed.voucher.lane_key()).expect("kept");
     assert_eq!((lane.nonce, lane.cumulative, lane.served_ms), (7, Balance::of(70), 65));
+    assert!(lane.is_open, "nobody has ended that session");
     assert_eq!(again.pool().left(), Balance::of(DEPOSIT - 70));
+    let received = LaneSums { media_ms: 90, served_ms: 80, ..lane };
+    again.rest(&received, true).expect("written");
+    let lane = again.pool().lane(&received.key).expect("kept");
+    assert_eq!((lane.media_ms, lane.served_ms, lane.is_open, lane.nonce), (90, 80, false, 7));
     drop(again);
     pools.forget(&pool.channel).expect("free");
     assert_eq!(pools.list().expect("read").len(), 0);

@@ -402,6 +402,8 @@ fn a_returning_viewer_is_let_in_on_what_is_left_of_its_prepayment() {
         media_ms: 10_000,
         bytes: 1,
         served_ms: 9_500,
+        forgiven_ms: 0,
+        is_open: false,
     };
     let mut again = payer(terms(1_000), &[sums]);
     let (voucher, _) = again.admission(None).expect("within the rules");
@@ -428,6 +430,49 @@ fn a_returning_viewer_is_let_in_on_what_is_left_of_its_prepayment() {
     // More than it sent us, by a second and more.
     let lane = LaneDue { due: Balance::of(15_000_000), served_ms: 13_000, ..lane };
     assert!(matches!(again.admission(Some(lane)), Err(Stop::Claim { .. })));
+}
+
+/// A relay goes on sending until it notices that nobody is there.
+#[test]
+fn what_was_served_into_a_broken_connection_is_paid_once_and_within_bounds() {
+    let now = Instant::now();
+    let prepaid = let_in(&mut payer(terms(1_000), &[]), now);
+    let broken = LaneSums {
+        key: prepaid.lane_key(),
+        terms_version: 1,
+        rate: RATE,
+        nonce: 11,
+        cumulative: Balance::of(12_000_000),
+        media_ms: 10_000,
+        bytes: 1,
+        served_ms: 10_000,
+        forgiven_ms: 0,
+        is_open: true,
+    };
+    #[track_caller]
+    fn check(sums: LaneSums, served_ms: u64, expected: Option<u64>) -> u64 {
+        let mut payer = payer(terms(1_000), &[sums]);
+        payer.admission(None).expect("within the rules");
+        let due = Balance::of((served_ms + 2_000) * 1_000);
+        let paid = sums.cumulative;
+        let lane = LaneDue { lane: sums.key.lane, due, paid, served_ms };
+        let result = payer.admission(Some(lane));
+        let signed = result.as_ref().ok().map(|(voucher, _)| voucher.cumulative);
+        assert_eq!(signed, expected.map(Balance::of), "{result:?}");
+        result.map_or(0, |(_, basis)| basis.forgiven_ms)
+    }
+    // Ten seconds came: 2 % and a second on top are nobody's question.
+    assert_eq!(check(LaneSums { is_open: false, ..broken }, 11_200, Some(13_200_000)), 0);
+    check(LaneSums { is_open: false, ..broken }, 11_201, None);
+    assert_eq!(check(broken, 15_000, Some(17_000_000)), 3_800);
+    // Two cadences and the grace, no more at once,
+    check(broken, 16_201, None);
+    assert_eq!(check(broken, 16_200, Some(18_200_000)), 5_000);
+    // and a tenth of what came on top of that in all.
+    let often = LaneSums { forgiven_ms: 5_000, ..broken };
+    assert_eq!(check(often, 17_200, Some(19_200_000)), 6_000);
+    check(often, 17_201, None);
+    check(LaneSums { forgiven_ms: 6_000, media_ms: 10_000, ..broken }, 17_201, None);
 }
 
 #[test]
