@@ -68,3 +68,64 @@ pub fn is_large(state: &BlockchainState, book: &Book, channel: &ChannelId, secon
     let limit = limit(state.params(), seconds, book.of_channel(channel).map(|(_, lane)| lane));
     uncovered.units() * 2 > limit.units()
 }
+
+#[cfg(test)]
+mod tests {
+    use chain_types::{AccountId, Payload, SigningKey, TransactionBody, Voucher};
+
+    use super::*;
+
+    #[test]
+    fn the_fee_that_is_reckoned_with_pays_for_a_real_redeem_and_little_more() {
+        let (params, key) = (Params::default(), SigningKey::from_bytes(&[7; 32]));
+        let voucher = Voucher {
+            channel: ChannelId([1; 32]),
+            payee: AccountId([2; 32]),
+            stream: chain_types::StreamId([3; 32]),
+            lane: 1,
+            terms_version: 1,
+            nonce: 1,
+            cumulative: Balance::of(1),
+            media_ms: 0,
+            bytes: 0,
+            qos: [0; 32],
+        };
+        for entries in [1, 256] {
+            let payload = Payload::Redeem {
+                entries: vec![voucher.sign(&key, "a").encode(); entries],
+                watch_root: [1; 32],
+                qos_root: [1; 32],
+            };
+            let body = TransactionBody {
+                signer: AccountId::from(&key),
+                fee_payer: None,
+                nonce: 0,
+                valid_until_height: 1,
+                fee: Balance::of(1),
+                payload,
+            };
+            let bytes = body.clone().sign(&key, "a").encode();
+            let real = params.fee_min(&body.payload, bytes.len());
+            let reckoned = redeem_fee(&params, entries);
+            assert!(real <= reckoned, "{entries}: {real:?} {reckoned:?}");
+            assert!(reckoned.saturating_sub(real) <= Balance::of(1_000), "{entries}");
+        }
+        assert_eq!(redeem_fee(&Params { fee_base: Balance::MAX, ..params }, 1), Balance::MAX);
+    }
+
+    #[test]
+    fn the_limit_follows_the_dearest_lane_that_is_watched() {
+        let params = Params::default();
+        let lane = |rate, is_watched: bool| {
+            let mut lane = Lane::new(1, Some(rate));
+            if is_watched {
+                lane.sessions.insert(sfu::ports::SessionKey(1));
+            }
+            lane
+        };
+        let lanes = [lane(1_000_000, true), lane(2_000_000, true), lane(9_000_000, false)];
+        assert_eq!(limit(&params, 10, &lanes), Balance::of(20_000_000));
+        // Nothing below what two redeems cost is worth stopping for.
+        assert_eq!(limit(&params, 10, &[lane(1, true)]), Balance::of(31_920));
+    }
+}

@@ -59,8 +59,10 @@ impl Decider {
         let state = Arc::clone(&access.blockchain_state);
         let (stream, in_force) = stream_in_force(&state, &request.stream)?;
         let terms = self.terms_of(&stream, in_force);
+        // A free stream is everybody's: what is shown without a Bind does not matter there.
+        let is_needed = stream.policy != Policy::Free || request.bind.is_some();
         let token = match &request.token {
-            Some(token) if stream.policy != Policy::Free => Some(*check_token(
+            Some(token) if is_needed => Some(*check_token(
                 token,
                 &stream,
                 Grants::SUBSCRIBE,

@@ -327,6 +327,15 @@ fn everybody_watches_a_free_stream_and_shows_nothing() {
     assert_eq!(rig.gate(session).valid_until_ns, None);
     rig.usage(session, 60_000, 0);
     assert!(rig.is_open(session), "nothing is owed");
+    // Who shows a Bind gets it acknowledged, or hears what stands against it.
+    let shown = with_token(&rig, &viewer, token(stream_id(1), &viewer));
+    let admission = rig.admit(&shown).expect("it is let in");
+    assert!(admission.bind_ack.is_some());
+    let proxied = Admit { client_fingerprint: [9; 32], ..shown.clone() };
+    assert_eq!(rig.admit(&proxied), Err(Refusal::FingerprintMismatch));
+    let only_token = Admit { bind: None, ..shown };
+    rig.after(600_000);
+    assert!(rig.admit(&only_token).is_ok(), "an old token does not shut out from what is free");
 }
 
 #[test]

@@ -735,3 +735,28 @@ fn a_relays_own_cadence_and_grace_are_in_its_terms() {
     assert_eq!((terms.cadence_ms, terms.grace_ms), (5_000, 8_000));
     assert_eq!(terms.min_prepay, Balance::of(10 * RATE));
 }
+
+/// Printed, not gating: one core's vouchers per second beside its bare signatures.
+#[test]
+fn every_voucher_of_a_long_row_is_accepted() {
+    const COUNT: u128 = 2_000;
+    let (mut rig, viewer, session) = watching();
+    let terms = rig.terms();
+    let vouchers: Vec<SignedVoucher> =
+        (1..=COUNT).map(|at| viewer.pay(&terms, 2 * SECOND + at)).collect();
+    let voucher_key = chain_types::AccountId::from(&viewer.voucher_key);
+    let begin = std::time::Instant::now();
+    assert!(vouchers.iter().all(|voucher| voucher.verify(&voucher_key, CHAIN).is_ok()));
+    let bare = begin.elapsed();
+    let frames: Vec<Vec<u8>> =
+        vouchers.into_iter().map(|voucher| Frame::Voucher(Box::new(voucher)).encode()).collect();
+    let begin = std::time::Instant::now();
+    for bytes in &frames {
+        rig.input(Input::Frame { session, bytes: bytes.as_slice().into() });
+        rig.sent.clear();
+    }
+    let whole = begin.elapsed();
+    assert_eq!(u128::from(rig.decider.counters().vouchers_accepted), COUNT + 1);
+    let micros = |span: std::time::Duration| span.as_secs_f64() * 1e6 / 2_000.0;
+    println!("a voucher: {:.1} us, of it the signature {:.1} us", micros(whole), micros(bare));
+}

@@ -192,7 +192,7 @@ impl MiniChain {
                 terms_version: voucher.terms_version,
             };
             let lane = self.lanes.entry(key).or_insert(zero);
-            if voucher.cumulative <= lane.paid || voucher.cumulative < lane.cum {
+            if voucher.cumulative <= lane.paid {
                 continue;
             }
             let reserve = channel.reserve_of(&voucher.payee, self.height);
@@ -203,7 +203,7 @@ impl MiniChain {
                 kept.amount = kept.amount.saturating_sub(from_reserve);
             }
             channel.redeemed = channel.redeemed.checked_add(paid).expect("below its deposit");
-            lane.cum = voucher.cumulative;
+            lane.cum = lane.cum.max(voucher.cumulative);
             lane.paid = lane.paid.checked_add(paid).expect("below its deposit");
             sum = sum.checked_add(paid).expect("below all deposits");
             self.changes.push(StateChange::Lane(key, Some(*lane)));

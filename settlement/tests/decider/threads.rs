@@ -204,7 +204,7 @@ impl Drop for World {
 
 const PREPAY: u128 = 2 * RATE as u128;
 
-/// R31: over the pay channel, into the log, onto the chain.
+/// R10, R31: over the pay channel, into the log, onto the chain; whoever follows hears of it.
 #[test]
 fn a_voucher_goes_from_the_data_channel_to_the_log_and_to_the_chain() {
     let (world, viewer) = World::new("voucher");

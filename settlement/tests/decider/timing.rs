@@ -112,6 +112,7 @@ fn watch(cadence_ms: u32, rtt_ms: u64, lost: f64, minutes: u64, seed: u64) -> Se
     seen
 }
 
+/// R11
 #[test]
 fn an_honest_viewer_is_not_paused_at_any_cadence_distance_or_loss_up_to_a_fiftieth() {
     println!("cadence  RTT  lost  shortest deadline  most signed ahead  late");
