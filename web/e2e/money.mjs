@@ -1,4 +1,4 @@
-// R17 R18 R19 R23 R31 R34 R48 R49
+// R17 R18 R19 R23 R31 R34 R48 R49 R52 R119
 // The money spine in Chromium: a creator sets a price, viewers pay by the second, and the books of the
 // chain balance to the unit.
 //
@@ -56,6 +56,11 @@ await run(async (start) => {
   must(refused.body.error === "Payment required", `the refusal says ${refused.body.error}`);
   must(refused.body.accepts[0].extra.terms.rate === "1000000", "the terms are not those of the chain");
   must(refused.required !== null, "the header PAYMENT-REQUIRED is missing");
+  // Nor may just anybody publish it, or come for data alone.
+  for (const [what, path, direction] of [["publisher", "whip", "sendonly"], ["data-only peer", "whep", null]]) {
+    const answer = await withoutWallet(a, node.base, stream, path ?? "", direction ?? null);
+    must(answer.status >= 400 && answer.status < 500, `a ${what} without payment or token is answered ${answer.status}`);
+  }
   const b = await open();
   await b.goto(`${node.base}/watch/${stream}`);
   await until("B's page to ask for money", () => b.evaluate("window.sutantra.state === 'payment' || !document.getElementById('pay-now').hidden")).catch(async (error) =>
@@ -225,13 +230,18 @@ async function register(page, base, fields) {
   return page.evaluate("window.sutantra.published");
 }
 
-/** A WHEP request of somebody who has no wallet. @param {Page} page @param {string} base @param {string} stream */
-function withoutWallet(page, base, stream) {
+/**
+ * A request of somebody who has no wallet.
+ * @param {Page} page @param {string} base @param {string} stream @param {string} [path]
+ * @param {string | null} [direction] null: no media, a data channel alone
+ */
+function withoutWallet(page, base, stream, path = "whep", direction = "recvonly") {
   return page.evaluate(`(async () => {
     const pc = new RTCPeerConnection();
-    pc.addTransceiver('video', { direction: 'recvonly' });
+    if (${JSON.stringify(direction)}) pc.addTransceiver('video', { direction: ${JSON.stringify(direction)} });
+    else pc.createDataChannel('sutantra/pay/1');
     const offer = await pc.createOffer();
-    const answer = await fetch('${base}/whep/${stream}', { method: 'POST', headers: { 'Content-Type': 'application/sdp' }, body: offer.sdp });
+    const answer = await fetch('${base}/${path}/${stream}', { method: 'POST', headers: { 'Content-Type': 'application/sdp' }, body: offer.sdp });
     const result = { status: answer.status, required: answer.headers.get('PAYMENT-REQUIRED'), body: await answer.json() };
     pc.close();
     return result;

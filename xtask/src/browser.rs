@@ -73,6 +73,14 @@ pub const SCENARIOS: &[Scenario] = &[
         node: NodeOf::Script,
     },
     Scenario {
+        name: "money-crash",
+        script: "money-crash",
+        arguments: &[],
+        quick: &["--rounds", "5"],
+        thorough: &["--rounds", "100"],
+        node: NodeOf::Script,
+    },
+    Scenario {
         name: "loss",
         script: "loss",
         arguments: &["--loss", "3"],

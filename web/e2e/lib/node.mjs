@@ -24,30 +24,51 @@ function freePort() {
 
 export class RelayNode {
   /**
-   * @param {import("node:child_process").ChildProcess} child
+   * @param {string} program
+   * @param {string[]} args
    * @param {string} base
    * @param {string} home
    */
-  constructor(child, base, home) {
-    this.child = child;
+  constructor(program, args, base, home) {
+    this.program = program;
+    this.args = args;
     /** Address of pages, WHIP, WHEP and metrics. */
     this.base = base;
     this.home = home;
     this.log = "";
+    this.child = this.#spawn();
+  }
+
+  #spawn() {
+    const child = spawn(this.program, this.args, { stdio: ["ignore", "ignore", "pipe"] });
     child.stderr?.on("data", (bytes) => (this.log = (this.log + bytes).slice(-4000)));
+    return child;
+  }
+
+  /** `kill -9`, and waits until it is gone. */
+  async kill() {
+    const gone = new Promise((resolve) => this.child.once("exit", resolve));
+    this.child.kill("SIGKILL");
+    await gone;
+  }
+
+  /** Starts it again on the same home, port and chain. Resolves at once. */
+  async restart() {
+    this.child = this.#spawn();
   }
 
   /**
    * Resolves when it answers. Everybody who reaches it may publish and watch.
    * @param {string} program
    * @param {(home: string) => string[]} [options] more of them, for this home
+   * @param {{ demo?: boolean }} [what]
    */
-  static async start(program, options = () => []) {
+  static async start(program, options = () => [], { demo = false } = {}) {
     const home = await mkdtemp(join(tmpdir(), "sutantra-e2e-"));
     const http = `127.0.0.1:${await freePort()}`;
-    const args = ["dev", "--home", home, "--http", http, "--udp-port", "0", "--open", "--no-demo", ...options(home)];
-    const child = spawn(program, args, { stdio: ["ignore", "ignore", "pipe"] });
-    const node = new RelayNode(child, `http://${http}`, home);
+    const args = ["dev", "--home", home, "--http", http, "--udp-port", "0", "--open", ...(demo ? [] : ["--no-demo"]), ...options(home)];
+    const node = new RelayNode(program, args, `http://${http}`, home);
+    const { child } = node;
     /** @type {Error | null} */
     let failure = null;
     child.once("error", (error) => (failure = error));
