@@ -127,6 +127,9 @@ pub async fn readyz(State(http): State<Http>) -> Result<&'static str, Problem> {
         let message = "This relay is stopping; use another.";
         return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "draining", message));
     }
+    if let Some(stale) = http.paying.as_ref().and_then(|paying| paying.chain.is_stale()) {
+        return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "chain_stale", stale));
+    }
     Ok("ready\n")
 }
 

@@ -89,6 +89,13 @@ pub async fn whep(
     let chain_id = paying.chain.chain_id().to_owned();
     let payment = x402::payment(&parts.headers, &chain_id)?;
     let offer = body::text(&parts.headers, body, sdp::SDP).await?;
+    if let Some(stale) = paying.chain.is_stale() {
+        // Nothing could be redeemed, and no close would be seen.
+        tracing::debug!(%stale, "a viewer is sent away");
+        let refusal = Refusal::Books("its chain does not go on");
+        http.metrics.admission(refusal.code());
+        return Ok(x402::refuse(refusal, None, parts.uri.path(), &chain_id));
+    }
     let client_fingerprint = sfu::offer_fingerprint(&offer).ok_or_else(|| {
         let message = "The offer must name one certificate by its SHA-256 fingerprint (RFC 8122).";
         Problem::new(StatusCode::BAD_REQUEST, "bad_fingerprint", message)

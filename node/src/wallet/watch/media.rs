@@ -24,8 +24,8 @@ pub struct Media {
     covered_until: Option<Instant>,
     last_packet: Option<Instant>,
     last_frame: Option<Instant>,
-    /// Time that packets stand for, ms.
-    pub ms: u64,
+    /// Time that packets stand for.
+    covered: Duration,
     pub packets: u64,
     /// RTP payload.
     pub bytes: u64,
@@ -66,7 +66,7 @@ impl Media {
             covered_until: None,
             last_packet: None,
             last_frame: None,
-            ms: 0,
+            covered: Duration::ZERO,
             packets: 0,
             bytes: 0,
             frames: 0,
@@ -85,7 +85,8 @@ impl Media {
         self.packets += 1;
         self.bytes += packet.payload_bytes;
         let from = self.covered_until.map_or(now, |until| until.max(now));
-        self.ms += u64::try_from((now + SLOT - from).as_millis()).unwrap_or(0);
+        // Whole time: parts of milliseconds of many packets add up to what a relay wants to be paid.
+        self.covered += now + SLOT - from;
         self.covered_until = Some(now + SLOT);
 
         let at = now - self.began;
@@ -137,13 +138,18 @@ impl Media {
             .values()
             .map(|source| (source.highest - source.first + 1).saturating_sub(source.packets));
         Counts {
-            ms: self.ms,
+            ms: self.ms(),
             packets: self.packets,
             bytes: self.bytes,
             frames: self.frames,
             lost: lost.sum(),
             runs: self.runs.len(),
         }
+    }
+
+    /// Time that packets stand for, ms.
+    pub fn ms(&self) -> u64 {
+        u64::try_from(self.covered.as_millis()).unwrap_or(u64::MAX)
     }
 
     /// Media time and bytes since the last call.
@@ -207,7 +213,13 @@ mod tests {
         for (seq, ms) in (0..30).map(|n| (n, n * 100)) {
             media.note(at(ms), &packet(seq, true));
         }
-        assert_eq!((media.ms, media.take()), (3_400, (3_400, 3_000)));
+        assert_eq!((media.ms(), media.take()), (3_400, (3_400, 3_000)));
+        // Many packets in each millisecond: none of them loses its part of one.
+        let mut dense = Media::new(start);
+        for n in 0..50_000_u64 {
+            dense.note(start + Duration::from_micros(n * 333), &packet(n, false));
+        }
+        assert_eq!(dense.ms(), 50_000 * 333 / 1000 + 499);
         media.note(at(10_000), &packet(31, true));
         assert_eq!((media.take(), media.take()), ((500, 100), (0, 0)));
         let ms = |ms| Duration::from_millis(ms);
