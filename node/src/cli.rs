@@ -202,7 +202,8 @@ pub fn command() -> Command {
         )
         .subcommand(
             WalletArgs::augment_args(
-                Command::new("wallet").about("An account: its money, its pools, a viewer that pays"),
+                Command::new("wallet")
+                    .about("An account: its money, its pools, a viewer that pays"),
             )
             .args(home().into_iter().map(|arg| arg.global(true))),
         )
@@ -341,7 +342,8 @@ mod tests {
 
     #[test]
     fn a_wallet_lies_in_the_home_and_asks_chain_and_relay() {
-        let parsed = parse_words("wallet watch demo --frames 100 --pay-by post --home /srv --rpc r");
+        let parsed =
+            parse_words("wallet watch demo --frames 100 --pay-by post --home /srv --rpc r");
         let Ok(Action::Wallet(args, config)) = parsed else { panic!("{parsed:?}") };
         assert_eq!(config.flags, Flags::from([("home", vec!["/srv".to_owned()])]));
         assert_eq!((args.rpc.as_deref(), args.url), (Some("r"), None));

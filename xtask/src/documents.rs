@@ -114,10 +114,15 @@ fn every_named_package_is_used_or_its_absence_is_argued() {
     for name in names.split_whitespace() {
         let row = decisions.lines().find(|line| line.starts_with(&format!("| {name} |")));
         let row = row.unwrap_or_else(|| panic!("ADR 0009 has no row {name}"));
-        // `crossbeam` is a family: `crossbeam-channel`, `crossbeam-queue`.
+        // Two are families: `crossbeam-channel`, `crossbeam-queue`; `tendermint`, `tendermint-proto`.
+        let (stem, is_family) = match name {
+            "crossbeam" => (name, true),
+            "tendermint-rs" => ("tendermint", true),
+            _ => (name, false),
+        };
         let is_dependency = |line: &str| {
-            line.strip_prefix(name).is_some_and(|rest| {
-                rest.starts_with(['.', ' ']) || (name == "crossbeam" && rest.starts_with('-'))
+            line.strip_prefix(stem).is_some_and(|rest| {
+                rest.starts_with(['.', ' ']) || (is_family && rest.starts_with('-'))
             })
         };
         let used = manifests.iter().any(|manifest| manifest.lines().any(is_dependency));

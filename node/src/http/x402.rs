@@ -144,12 +144,7 @@ fn header_of(body: &Value) -> HeaderValue {
 
 /// A refusal as an answer; a missing payment or Bind with the terms, so that a wallet can act upon
 /// it.
-pub fn refuse(
-    refusal: Refusal,
-    terms: Option<&Terms>,
-    resource: &str,
-    chain_id: &str,
-) -> Response {
+pub fn refuse(refusal: Refusal, terms: Option<&Terms>, resource: &str, chain_id: &str) -> Response {
     let status = StatusCode::from_u16(refusal.http_status()).unwrap_or(StatusCode::FORBIDDEN);
     let words = sentence(&refusal.to_string());
     let body = match (&refusal, terms) {
