@@ -95,13 +95,13 @@ pub struct StreamFacts {
 /// What a stream brought this relay.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Earnings {
-    /// By vouchers.
+    /// By vouchers, as far as their channels can pay.
     pub accepted: Balance,
     /// For what was served.
     pub owed: Balance,
     /// Paid out by the chain, its fee and the others' shares included.
     pub redeemed: Balance,
-    /// Sessions that pay now.
+    /// Sessions that pay and are connected now.
     pub viewers: u32,
 }
 
@@ -328,10 +328,10 @@ fn earnings(decider: &Decider, stream: &StreamId) -> Earnings {
     let mut sum = Earnings::default();
     let add = |sum: Balance, part| sum.checked_add(part).unwrap_or(Balance::MAX);
     for (key, lane) in decider.book().iter().filter(|(key, _)| key.stream == *stream) {
-        sum.accepted = add(sum.accepted, lane.paid());
+        sum.accepted = add(sum.accepted, lane.paid().min(decider.payable(key)));
         sum.owed = add(sum.owed, cost(lane.rate.unwrap_or(0), lane.served_ms));
         sum.redeemed = add(sum.redeemed, state.paid(key));
-        sum.viewers += lane.sessions.len() as u32;
+        sum.viewers += decider.viewers_on(key) as u32;
     }
     sum
 }

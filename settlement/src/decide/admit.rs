@@ -1,18 +1,22 @@
 //! Letting in: Bind, token, chain, first money; each refusal by name.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use chain_types::{
     AccountId, Balance, Bind, Channel, GateReason, Grants, LaneKey, Policy, SignedBind,
     SignedToken, SignedVoucher, StreamId, StreamMetadata, StreamTerms, Terms, Token,
     lane::lane_number, split::BPS,
 };
+use sfu::ports::SessionKey;
 
-use super::{Cause, Decider, LANE_SESSIONS_MAX, Output, Time, session::Admitted, session::Pass};
+use super::{
+    Cause, Decider, LANE_SESSIONS_MAX, Output, Time,
+    session::{Admitted, Pass, Session},
+};
 use crate::{
     access::{Claim, check_token},
     chain::{BlockchainState, ChannelStanding},
-    lane::Pause,
+    lane::{End, Pause},
     ports::{Admission, AdmissionId, Admit, LaneStatus, Refusal},
 };
 
@@ -108,6 +112,7 @@ impl Decider {
                 return Err(denied(reason, NOT_LISTED));
             }
         }
+        self.make_place(now, &pass, out)?;
         let bind_ack = bound.bind.acknowledge(&self.config.relay_key, &self.config.chain_id);
         Ok(self.let_in(now, pass, Some(bind_ack)))
     }
@@ -152,9 +157,6 @@ impl Decider {
         if let Some(owing) = owing.map(|(key, _)| *key) {
             return Err(asked(terms.clone(), self.lane_status(&owing, Balance::ZERO)));
         }
-        if self.places_taken(&lane, &bound.bind) >= LANE_SESSIONS_MAX {
-            return Err(Refusal::Sessions);
-        }
         self.check_cover(&lane)?;
         Ok((lane, terms.terms_version))
     }
@@ -197,7 +199,7 @@ impl Decider {
             | ChannelStanding::Unknown => Balance::ZERO,
         };
         if promised > available {
-            return Err(Refusal::Channel("it holds less than its vouchers promise: top it up"));
+            return Err(Refusal::Channel(PROMISES_MORE));
         }
         match self.hold(lane) {
             None => Ok(()),
@@ -210,14 +212,51 @@ impl Decider {
         }
     }
 
-    /// Sessions and admissions of a lane, but for those of the same Bind, whose place this is.
-    fn places_taken(&self, lane: &LaneKey, bind: &Bind) -> usize {
-        let is_other = |pass: &Pass| {
-            pass.lane.is_some_and(|(other, _)| other == *lane) && pass.bind != Some(*bind)
-        };
-        let sessions = self.sessions.values().filter(|session| is_other(&session.pass)).count();
-        let admitted = self.admissions.values();
-        sessions + admitted.filter(|admitted| is_other(&admitted.pass)).count()
+    /// The same Bind is the same place: what it had that is not connected is over. Where a lane's
+    /// places are taken by others, the oldest that is not connected gives way.
+    fn make_place(&mut self, now: Time, pass: &Pass, out: &mut Vec<Output>) -> Result<(), Refusal> {
+        let Some(bind) = pass.bind else { return Ok(()) };
+        if let Some((lane, _)) = pass.lane {
+            let others = |other: &Pass| {
+                let is_on_lane = other.lane.is_some_and(|(other, _)| other == lane);
+                other.bind.filter(|other| is_on_lane && *other != bind)
+            };
+            let sessions = || self.sessions.values();
+            let connected: Vec<Bind> = sessions()
+                .filter(|session| session.is_connected)
+                .filter_map(|session| others(&session.pass))
+                .collect();
+            // Each with the admission that it began by: the lowest is the oldest.
+            let begun = sessions().map(|session| (session.admission, &session.pass));
+            let admitted = self.admissions.iter().map(|(id, admitted)| (*id, &admitted.pass));
+            let waiting: BTreeMap<AdmissionId, Bind> = begun
+                .chain(admitted)
+                .filter_map(|(id, pass)| Some((id, others(pass)?)))
+                .filter(|(_, bind)| !connected.contains(bind))
+                .collect();
+            // One of each Bind, for whoever came again has replaced what it had.
+            if connected.len() + waiting.len() >= LANE_SESSIONS_MAX {
+                let oldest = waiting.into_values().next().ok_or(Refusal::Sessions)?;
+                self.replace(now, &oldest, out);
+            }
+        }
+        self.replace(now, &bind, out);
+        Ok(())
+    }
+
+    /// Ends what a Bind has that is not connected. A session of it that begins later is told that
+    /// its admission is void.
+    fn replace(&mut self, now: Time, bind: &Bind, out: &mut Vec<Output>) {
+        self.admissions.retain(|_, admitted| admitted.pass.bind.as_ref() != Some(bind));
+        let is_waiting =
+            |session: &Session| !session.is_connected && session.pass.bind.as_ref() == Some(bind);
+        let waiting: Vec<SessionKey> = (self.sessions.iter())
+            .filter(|(_, session)| is_waiting(session))
+            .map(|(key, _)| *key)
+            .collect();
+        for key in waiting {
+            self.end(now, key, End::Gone, out);
+        }
     }
 
     fn check_share(&self, stream: &StreamMetadata, version: u32) -> Result<(), Refusal> {
@@ -264,6 +303,9 @@ impl Decider {
         if signed.verify(voucher_key, &self.config.chain_id).is_err() {
             self.counters.vouchers_invalid += 1;
             return refuse("its signature is wrong: sign with the channel's voucher key");
+        }
+        if voucher.cumulative > self.payable(&key) {
+            return Err(Refusal::Channel(PROMISES_MORE));
         }
         self.take(now, *signed, out);
         for session in self.book.sessions(&lane.channel) {
@@ -382,6 +424,7 @@ impl Decider {
     }
 }
 
+const PROMISES_MORE: &str = "it holds less than its vouchers promise: top it up";
 const NO_TICKET: &str = "no ticket: buy one";
 const NOT_LISTED: &str = "the account is not on the stream's list";
 

@@ -413,6 +413,13 @@ impl Decider {
         &self.book
     }
 
+    /// Sessions that are connected, of those that a lane pays for.
+    pub fn viewers_on(&self, lane: &LaneKey) -> usize {
+        let keys = self.book.get(lane).into_iter().flat_map(|lane| &lane.sessions);
+        let sessions = keys.filter_map(|key| self.sessions.get(key));
+        sessions.filter(|session| session.is_connected).count()
+    }
+
     /// Counts, with those of this moment.
     pub fn counters(&self) -> Counters {
         let mut counters = self.counters;

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use chain_types::{
-    Frame, FrameError, LaneKey, LaneState, SignedBind, SignedVoucher,
+    Balance, Frame, FrameError, LaneKey, LaneState, SignedBind, SignedVoucher,
     frame::{divide_frames, join_frames},
 };
 use sfu::ports::SessionKey;
 
 use super::{Cause, Decider, Output, Time};
-use crate::{book::Taken, event::SutantraEvent, lane::End};
+use crate::{book::Taken, chain::ChannelStanding, event::SutantraEvent, lane::End};
 
 /// Frames in the body of one request.
 pub const POST_FRAMES_MAX: usize = 64;
@@ -188,11 +188,31 @@ impl Decider {
             self.invalid(now, key, "the voucher's signature is wrong", out);
             return;
         }
+        if voucher.cumulative > self.payable(&lane) {
+            // No fault of who signed: a top-up may be on its way. But nobody is paid by it.
+            let message = "the channel holds less than the voucher promises: top it up".to_owned();
+            let frame = Frame::Error { code: 402, message }.encode();
+            out.push(Output::Send { session: key, frame });
+            return;
+        }
         self.take(now, signed, out);
         self.acknowledge_on(now, key, lane, own, out);
         for session in self.book.sessions(&own.channel) {
             self.evaluate(now, session, Cause::Voucher, out);
         }
+    }
+
+    /// The highest cumulative amount that the chain could pay out on a lane now.
+    pub fn payable(&self, lane: &LaneKey) -> Balance {
+        let Some(access) = &self.access else { return Balance::ZERO };
+        let state = &access.blockchain_state;
+        let available = match state.standing(&lane.channel, &lane.payee) {
+            ChannelStanding::Open { available, .. }
+            | ChannelStanding::Expiring { available }
+            | ChannelStanding::Closing { available } => available,
+            ChannelStanding::Closed | ChannelStanding::Unknown => Balance::ZERO,
+        };
+        state.paid(lane).checked_add(available).unwrap_or(Balance::MAX)
     }
 
     /// Takes a voucher whose signature is right into the books, and hands it to the log.

@@ -42,6 +42,8 @@ impl Admitted {
 #[derive(Debug)]
 pub(super) struct Session {
     pub pass: Pass,
+    /// What it began by: older ones are lower.
+    pub admission: AdmissionId,
     pub slot: SlotId,
     pub is_connected: bool,
     pub machine: Machine,
@@ -69,9 +71,17 @@ pub(super) struct Session {
 }
 
 impl Session {
-    fn new(key: SessionKey, slot: SlotId, pass: Pass, told_version: u32, now: Time) -> Self {
+    fn new(
+        admission: AdmissionId,
+        key: SessionKey,
+        slot: SlotId,
+        pass: Pass,
+        told_version: u32,
+        now: Time,
+    ) -> Self {
         Self {
             pass,
+            admission,
             slot,
             is_connected: false,
             machine: Machine::default(),
@@ -160,7 +170,7 @@ impl Decider {
         if let Some((lane, _)) = pass.lane {
             self.pays(lane, version, key);
         }
-        self.sessions.insert(key, Session::new(key, slot, pass, version, now));
+        self.sessions.insert(key, Session::new(admission, key, slot, pass, version, now));
         self.evaluate(now, key, Cause::Chain, out);
     }
 

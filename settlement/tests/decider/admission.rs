@@ -221,22 +221,32 @@ fn four_sessions_share_a_lane_and_the_fifth_is_refused() {
 #[test]
 fn an_admission_that_never_begins_gives_its_place_back() {
     let (mut rig, viewer, _) = paid();
+    let mut admissions = Vec::new();
     for fingerprint in 1..=4 {
         let viewer = Viewer { fingerprint: [fingerprint; 32], ..viewer.clone() };
         let request = rig.request(&viewer, PREPAY);
         let admission = rig.admit(&request).expect("it is let in");
         if fingerprint == 4 {
             rig.input(Input::Abandoned { admission: admission.id });
+        } else {
+            admissions.push(admission);
         }
     }
-    let request = rig.request(&viewer, PREPAY);
-    assert!(rig.admit(&request).is_ok(), "one was abandoned");
-    let fifth = Viewer { fingerprint: [5; 32], ..viewer };
+    let fifth = Viewer { fingerprint: [5; 32], ..viewer.clone() };
     let request = rig.request(&fifth, PREPAY);
-    assert_eq!(rig.admit(&request), Err(Refusal::Sessions));
+    admissions.push(rig.admit(&request).expect("one was abandoned"));
+    // None had to give way for it.
+    for admission in &admissions[..3] {
+        let session = rig.begin(admission);
+        rig.input(Input::Connected { session });
+        assert!(rig.is_open(session));
+    }
     rig.wait(31_000);
-    let request = rig.request(&fifth, PREPAY);
-    assert!(rig.admit(&request).is_ok(), "half a minute is over");
+    let late = rig.begin(&admissions[3]);
+    assert_eq!(rig.end_of(late), Some(4408), "half a minute is over");
+    let sixth = Viewer { fingerprint: [6; 32], ..viewer };
+    let request = rig.request(&sixth, PREPAY);
+    assert!(rig.admit(&request).is_ok(), "and its place is free");
 }
 
 #[test]

@@ -4,6 +4,7 @@ mod admission;
 mod lane_model;
 mod media;
 mod payment;
+mod places;
 mod rig;
 mod rights;
 mod simulation;
