@@ -116,6 +116,7 @@ pub fn watch(around: &Surroundings, args: &WatchArgs) -> anyhow::Result<()> {
     let end = session.run(&interrupted);
     session.peer.close();
     leave(&url);
+    session.keep(end.as_ref().ok())?;
     if let Some(paying) = &session.paying {
         let ledger = around.pools(&chain)?.ledger();
         if paying.payer.got_nothing() {
@@ -350,6 +351,17 @@ impl Session<'_> {
         }
     }
 
+    /// Keeps what arrived since the last voucher. A relay that did not end the session itself, and
+    /// may not have heard that we did, has perhaps served on.
+    fn keep(&mut self, end: Option<&End>) -> anyhow::Result<()> {
+        self.count_media(Instant::now());
+        let in_order = matches!(end, Some(End::Done | End::Stop(_)));
+        if let Some(paying) = &mut self.paying {
+            paying.pool.rest(&paying.payer.received(), in_order)?;
+        }
+        Ok(())
+    }
+
     /// The summary, and the reason as an error where it is one.
     fn conclude(&self, end: End) -> anyhow::Result<()> {
         let now = Instant::now();
@@ -374,7 +386,7 @@ impl Session<'_> {
                 "left": pool.map(::wallet::Pool::left),
                 "lane_signed": self.paying.as_ref().map(|paying| paying.payer.signed()),
                 "served_ms": served_ms,
-                "media_ms": self.media.ms,
+                "media_ms": self.media.ms(),
                 "packets": packets,
                 "frames": frames,
                 "bytes": bytes,
