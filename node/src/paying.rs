@@ -185,3 +185,54 @@ impl Outlets for RelayOutlets {
         self.relay.close_with(session, CloseReason::Control, Some(last_frame));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use settlement::event::Received;
+
+    use super::*;
+
+    /// R10, R20, R21, R22
+    #[test]
+    fn what_the_media_does_is_told_under_the_chains_id_of_the_stream() {
+        let name = |text: &str| text.parse::<StreamName>().expect("a valid name");
+        let chains = StreamId([3; 32]);
+        let bus = Bus::new();
+        let told = bus.subscribe();
+        let announcer = Announcer { bus, aliases: BTreeMap::from([(name("demo"), chains)]) };
+        #[track_caller]
+        fn check(
+            told: &settlement::event::Receiver<SutantraEvent>,
+            expected: Option<SutantraEvent>,
+        ) {
+            let got = told.try_recv().map(|received| match received {
+                Received::Value(event) => event,
+                Received::Lagged(count) => panic!("{count} events were lost"),
+            });
+            assert_eq!(got, expected);
+        }
+
+        announcer.stream_started(&name("demo"), Codec::Vp8, Some((640, 360)));
+        let (size, frames_per_second) = (Some((640, 360)), None);
+        let quality =
+            QualityMetrics { codec: Codec::Vp8, size, frames_per_second, bitrate_kbps: None };
+        check(&told, Some(SutantraEvent::StreamStarted { stream_id: chains, quality }));
+
+        announcer.announce(&Output::ViewerJoined { name: name("demo"), viewers: 2 });
+        let (stream_id, viewer_count) = (chains, 2);
+        check(&told, Some(SutantraEvent::ViewerJoined { stream_id, viewer_count }));
+        announcer.announce(&Output::ViewerLeft { name: name(&"05".repeat(32)), viewers: 0 });
+        let (stream_id, viewer_count) = (StreamId([5; 32]), 0);
+        check(&told, Some(SutantraEvent::ViewerLeft { stream_id, viewer_count }));
+        let duration = Duration::from_secs(9);
+        announcer.announce(&Output::StreamEnded { name: name("cam"), duration });
+        let stream_id = StreamId::local("cam");
+        check(&told, Some(SutantraEvent::StreamEnded { stream_id, duration }));
+
+        // The transport of a publisher is no picture yet.
+        announcer.announce(&Output::StreamStarted { name: name("demo") });
+        check(&told, None);
+    }
+}
