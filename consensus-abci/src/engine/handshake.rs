@@ -24,10 +24,15 @@ pub enum HandshakeError {
     #[error(transparent)]
     Halt(#[from] HaltReason),
     #[error(
-        "the block store belongs to another genesis (chain {stored}, the genesis file says \
-         {given}): use another directory, or put the genesis file back"
+        "the block store was begun with another genesis file, of chain {stored}; this one is of \
+         chain {given} and differs: put the first one back, or use another directory"
     )]
     OtherGenesis { stored: String, given: String },
+    #[error(
+        "the blocks are gone: the store is empty and the application is at height {app}. Restore \
+         both from the same moment; begun anew, the chain would repeat its heights and nonces"
+    )]
+    BlocksGone { app: u64 },
     #[error(
         "the application is at height {app}, the block store ends at {store}: one of them is from \
          another chain or from an older copy. Restore both from the same moment, or remove the \
@@ -73,6 +78,9 @@ pub(crate) fn handshake(
         .map_err(HaltReason::from)?;
     let app_height = u64::try_from(info.last_block_height).unwrap_or(0);
     let store_height = store.height()?;
+    if app_height > 0 && store_height == 0 {
+        return Err(HandshakeError::BlocksGone { app: app_height });
+    }
     if app_height > store_height {
         return Err(HandshakeError::ApplicationAhead { app: app_height, store: store_height });
     }

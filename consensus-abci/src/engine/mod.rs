@@ -190,10 +190,19 @@ impl Engine {
     pub fn start(config: EngineConfig, app: Arc<dyn Application>) -> Result<Engine, EngineError> {
         let store_error = |source| EngineError::Store { dir: config.dir.clone(), source };
         let store = BlockStore::open(&config.dir).map_err(store_error)?;
+        let is_signing_known = config.state_file.exists();
         let signer = Signer::open(config.key.clone(), &config.state_file)?;
         let (state, info) = handshake::handshake(&*app, &store, &config.genesis, config.fail_at)?;
         check_only_validator(&state, &config.key)?;
         let height = state.last_block_height;
+        if height > 0 && !is_signing_known {
+            tracing::warn!(
+                path = %config.state_file.display(),
+                height,
+                "the record of what the key has signed is gone: nothing but the block store keeps it \
+                 from signing a height twice. See that no other node runs with this key"
+            );
+        }
         if signer.height() > state.next_height() {
             return Err(EngineError::SignedBeyondStore {
                 path: config.state_file,

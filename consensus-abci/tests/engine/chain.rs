@@ -143,10 +143,22 @@ fn an_application_ahead_of_the_store_is_refused_with_what_to_do() {
     let (dir, app) = (Dir::new(), Arc::new(KvApp::default()));
     *app.committed.lock().unwrap() = Kv { height: 12, ..Kv::default() };
     let error = start_error(config(dir.path()), &app);
-    assert!(matches!(
-        error,
-        EngineError::Handshake(HandshakeError::ApplicationAhead { app: 12, store: 0 })
-    ));
+    assert!(matches!(error, EngineError::Handshake(HandshakeError::BlocksGone { app: 12 })));
+    // Nothing is there to rebuild it from.
+    assert!(!error.to_string().contains("remove the application's data"), "{error}");
+
+    *app.committed.lock().unwrap() = Kv::default();
+    let engine = start(dir.path(), &app);
+    wait_for_height(&engine, 2);
+    engine.stop();
+    let ends_at = engine.height();
+    drop(engine);
+    app.committed.lock().unwrap().height = ends_at + 12;
+    let error = start_error(config(dir.path()), &app);
+    let EngineError::Handshake(HandshakeError::ApplicationAhead { app, store }) = error else {
+        panic!("{error}");
+    };
+    assert_eq!((app, store), (ends_at + 12, ends_at));
     assert!(error.to_string().contains("remove the application's data"), "{error}");
 }
 
@@ -187,6 +199,10 @@ fn a_store_belongs_to_one_genesis() {
         matches!(error, EngineError::Handshake(HandshakeError::OtherGenesis { .. })),
         "{error}"
     );
+    let mut of_the_same_name = config(dir.path());
+    of_the_same_name.genesis.app_state = json!({"differs": true});
+    let error = start_error(of_the_same_name, &app).to_string();
+    assert!(error.contains("and differs"), "{error}");
 }
 
 #[test]
