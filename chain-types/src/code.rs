@@ -93,7 +93,10 @@ impl ResultCode {
             Self::Funds => "there is not enough money: fund the account or send less",
             Self::Fee => "the fee is too small: ask the chain for its fee table",
             Self::NotFound => "there is no such thing on this chain: check the id",
-            Self::NotOwner => "it belongs to another account: sign with its owner's key",
+            Self::NotOwner => {
+                "it belongs to another account: sign with its owner's key, a redeem with its \
+                 payee's or its relay's"
+            }
             Self::StaleVoucher => "this voucher was paid already",
             Self::WrongPayee => "the vouchers are for another payee: redeem each payee's alone",
             Self::ChannelState => {

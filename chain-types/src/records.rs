@@ -280,12 +280,14 @@ impl Channel {
     }
 }
 
-/// `lane/…`: how far one lane was redeemed; deleted when its channel is finalized.
+/// `lane/…`: how far one lane was redeemed by its payee or its relay's key; deleted when its channel
+/// is finalized. An entry counts iff its total is above `paid`.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize,
 )]
 pub struct LaneRecord {
-    /// The highest cumulative amount presented.
+    /// The highest cumulative amount presented by the payee, or its relay's key, of which something
+    /// was paid; no rule depends on it.
     pub cum: Balance,
     /// What was paid of it.
     pub paid: Balance,
@@ -298,7 +300,7 @@ pub struct LaneRecord {
 pub struct RelayRecord {
     /// What it has put in.
     pub bond: Balance,
-    /// Signs BindAck and receipts.
+    /// Signs BindAck and receipts; may redeem what the relay is owed, and spend nothing of it.
     pub relay_key: AccountId,
     /// Base URL of its HTTP face.
     pub endpoint: String,

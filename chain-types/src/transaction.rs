@@ -136,7 +136,8 @@ pub enum Payload {
         /// For whom, how much is left from now on, until when.
         reserve: ReserveRequest,
     } = 12,
-    /// Pays out vouchers; anybody may, the money goes to their payee.
+    /// Pays out vouchers. The payee may, or the key that its relay record names; for anybody else
+    /// each entry is refused with [`crate::ResultCode::NotOwner`].
     Redeem {
         /// Encoded [`crate::SignedVoucher`]s of one payee, applied one by one.
         #[serde(with = "voucher_hex")]
@@ -222,7 +223,7 @@ pub struct SplitShares {
 /// What a relay says about itself.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
 pub struct RelayFacts {
-    /// Signs BindAck and receipts.
+    /// Signs BindAck and receipts; may redeem what the relay is owed, and spend nothing of it.
     pub relay_key: AccountId,
     /// Base URL of its HTTP face.
     pub endpoint: String,

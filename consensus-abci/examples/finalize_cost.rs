@@ -225,7 +225,9 @@ fn channels(chain: &mut Chain) -> Outcome<()> {
     for (what, cumulative) in [("redeem, new lanes", 1_000), ("redeem, known lanes", 2_000)] {
         let redeem =
             |at| Payload::Redeem { entries: entries(at, cumulative), watch_root, qos_root };
-        chain.block(what, each(redeem))?;
+        // Their payee presents them.
+        let redeems = each(redeem).into_iter().map(|(at, redeem)| (at + 1, redeem)).collect();
+        chain.block(what, redeems)?;
     }
     chain.block("request_close", each(|at| Payload::RequestClose { channel: channel(at) }))?;
     chain.block("finalize", each(|at| Payload::Finalize { channel: channel(at) }))

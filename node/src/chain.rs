@@ -49,10 +49,8 @@ const VALID_BLOCKS: u64 = 100;
 pub struct Keys {
     /// The relay's account: it is paid.
     pub operator: SigningKey,
-    /// Signs BindAck and receipts.
+    /// Signs BindAck and receipts, presents vouchers and pays the fees for that; no more.
     pub relay: SigningKey,
-    /// Pays the fees of redeems, and can do no more than that.
-    pub fees: SigningKey,
     /// Creator of the demo stream.
     pub creator: SigningKey,
     /// Gives play money away.
@@ -66,7 +64,6 @@ impl Keys {
         Ok(Self {
             operator: key("operator")?,
             relay: key("relay")?,
-            fees: key("fees")?,
             creator: key("creator")?,
             faucet: key("faucet")?,
         })
@@ -292,7 +289,7 @@ fn followed(state: &StateSnapshot) -> Result<Vec<StateChange>, StateError> {
 fn development_genesis(validator: &ValidatorKey, keys: &Keys) -> Genesis {
     use rand::RngCore;
     let name = format!("sutantra-dev-{:08x}", rand::rng().next_u32());
-    let own = [&keys.operator, &keys.fees, &keys.creator].map(|key| (key, OWN_BALANCE));
+    let own = [&keys.operator, &keys.relay, &keys.creator].map(|key| (key, OWN_BALANCE));
     let funded = own.into_iter().chain([(&keys.faucet, FAUCET_BALANCE)]);
     let accounts: Vec<_> = funded
         .map(|(key, balance)| {

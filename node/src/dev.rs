@@ -262,7 +262,7 @@ impl OwnChain {
             payee,
             relay_key: self.keys.relay.clone(),
             relay_fingerprint: relay.fingerprint(),
-            fee_wallet: self.keys.fees.clone(),
+            fee_wallet: self.keys.relay.clone(),
             cadence_ms: CADENCE_MS,
             grace_ms: GRACE_MS,
             pause_max_s: PAUSE_MAX_S,

@@ -38,7 +38,8 @@ pub struct MoneyConfig {
     pub relay_key: SigningKey,
     /// SHA-256 of the relay's DTLS certificate.
     pub relay_fingerprint: [u8; 32],
-    /// Pays the fees of redeeming; can spend nothing else.
+    /// Signs redeems and pays their fees. It must be the payee's registered relay key, which
+    /// [`MoneyConfig::relay_key`] is, or the payee's own: the chain takes vouchers from nobody else.
     pub fee_wallet: SigningKey,
     /// Between two vouchers, ms.
     pub cadence_ms: u32,
@@ -69,6 +70,9 @@ pub enum StartError {
     /// The cadence is out of range.
     #[error("a voucher each {0} ms is out of the range of 250 to 10,000 ms")]
     Cadence(u32),
+    /// The chain would take no voucher from it.
+    #[error("account {0} may not redeem: the fee wallet is the relay's key or the payee's")]
+    FeeWallet(AccountId),
 }
 
 /// What the chain says about a stream, for pages.
@@ -140,6 +144,10 @@ impl Money {
     ) -> Result<Self, StartError> {
         if !chain_types::CADENCE_MS.contains(&config.cadence_ms) {
             return Err(StartError::Cadence(config.cadence_ms));
+        }
+        let fee_wallet = AccountId::from(&config.fee_wallet);
+        if fee_wallet != config.payee && fee_wallet != AccountId::from(&config.relay_key) {
+            return Err(StartError::FeeWallet(fee_wallet));
         }
         let (requests, received) = bounded(REQUESTS_MAX);
         let bus = event::Bus::new();

@@ -270,8 +270,8 @@ impl<T: PayTransport> StreamPaymentChannel<T> {
         }
     }
 
-    /// The redeem that settles everything that was queued. Anybody may submit it; the money goes to
-    /// the payee. `None`: nothing was queued since the last one.
+    /// The redeem that settles everything that was queued. The payee submits it, or its relay's key.
+    /// `None`: nothing was queued since the last one.
     pub fn take_redeem(&mut self) -> Option<BlockchainCommand> {
         let payee = self.unsettled.keys().next()?.payee;
         let (entries, rest) = std::mem::take(&mut self.unsettled)

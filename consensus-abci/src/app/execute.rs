@@ -190,7 +190,7 @@ impl BlockState {
             Payload::Reserve { channel, reserve } => self.reserve(signer, &channel, &reserve),
             // The roots are for auditors, who find them in the block.
             Payload::Redeem { entries, watch_root: _, qos_root: _ } => {
-                self.redeem(&entries, outcomes)
+                self.redeem(signer, &entries, outcomes)
             }
             Payload::RequestClose { channel } => self.request_close(signer, &channel),
             Payload::Finalize { channel } => self.finalize(&channel),

@@ -1,8 +1,10 @@
 //! Redeem: vouchers become money, entry by entry.
 //!
-//! An entry counts iff its total is above what its lane was paid and not below what the lane was
-//! shown. It is paid `min(total − paid, own reserve + free)`, its own reserve first. Nothing is
-//! owed to later blocks: who is short presents the same voucher again.
+//! An entry counts iff its payee presents it, or the key that the payee's relay record names, and
+//! its total is above what its lane was paid. It is paid `min(total − paid, own reserve + free)`,
+//! its own reserve first. Nothing is owed to later blocks: who is short presents the same voucher
+//! again. Nobody else presents: the first entry binds its lane to a version, and each entry names
+//! the stream that shares its money, so the order and the choice are the payee's.
 
 use std::collections::BTreeMap;
 
@@ -62,19 +64,29 @@ impl BlockState {
     /// `Redeem`. The outcomes are given also where the transaction fails because all entries do.
     pub(super) fn redeem(
         &mut self,
+        signer: &AccountId,
         entries: &[[u8; VOUCHER_SIGNED_BYTES]],
         outcomes: &mut Vec<EntryOutcome>,
     ) -> Result<(), Stop> {
         let decoded: Vec<Option<SignedVoucher>> =
             entries.iter().map(|entry| SignedVoucher::decode(entry).ok()).collect();
-        let verified = self.verify_vouchers(&decoded)?;
         let payee = decoded.iter().flatten().next().map(|signed| signed.voucher.payee);
+        let is_theirs = match &payee {
+            Some(payee) => self.presents_for(signer, payee)?,
+            None => false,
+        };
+        // Who may not present them is not worth the work of verifying them.
+        let verified = match is_theirs {
+            true => self.verify_vouchers(&decoded)?,
+            false => vec![false; decoded.len()],
+        };
         for (signed, is_verified) in decoded.iter().zip(verified) {
             let outcome = match signed {
                 None => reject(ResultCode::Decode, ""),
                 Some(signed) if Some(signed.voucher.payee) != payee => {
                     reject(ResultCode::WrongPayee, "")
                 }
+                Some(_) if !is_theirs => reject(ResultCode::NotOwner, ""),
                 Some(signed) => self.redeem_entry(&signed.voucher, is_verified),
             };
             outcomes.push(match outcome {
@@ -93,6 +105,12 @@ impl BlockState {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Whether vouchers for `payee` may be presented by `signer`: the payee, or the key that its
+    /// relay record names now.
+    fn presents_for(&self, signer: &AccountId, payee: &AccountId) -> Result<bool, Stop> {
+        Ok(signer == payee || self.relay(payee)?.is_some_and(|record| record.relay_key == *signer))
     }
 
     /// Whether each voucher is signed by its channel's key; `false` where there is no channel.
@@ -146,17 +164,17 @@ impl BlockState {
             return reject(ResultCode::TermsUnknown, "the lane is of other terms");
         }
         let (shown, paid) = lane.map_or(Default::default(), |lane| (lane.cum, lane.paid));
-        if voucher.cumulative <= paid || voucher.cumulative < shown {
-            return reject(ResultCode::StaleVoucher, "the lane is further");
-        }
-        let asked = voucher.cumulative.checked_sub(paid).expect("compared above");
+        let Some(asked) = voucher.cumulative.checked_sub(paid).filter(|asked| !asked.is_zero())
+        else {
+            return reject(ResultCode::StaleVoucher, "the lane was paid that far");
+        };
         let amount = self.take(&mut channel, &voucher.payee, asked);
         if amount.is_zero() {
             return reject(ResultCode::Funds, "nothing is left for this payee");
         }
         self.put_channel(&voucher.channel, &channel);
         let lane = LaneRecord {
-            cum: voucher.cumulative,
+            cum: voucher.cumulative.max(shown),
             paid: sum(paid, amount),
             terms_version: voucher.terms_version,
         };

@@ -6,6 +6,7 @@ mod check;
 mod envelope;
 mod follow;
 mod money;
+mod presenters;
 mod query;
 mod redeem;
 mod streams;

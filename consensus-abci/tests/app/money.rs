@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use chain_types::{
-    AccountId, Balance, Channel, ChannelId, LaneRecord, Params, Payload, Policy, RelayFacts,
+    AccountId, Channel, ChannelId, LaneRecord, Params, Payload, Policy, ResultCode, SignedVoucher,
     SplitShares, StateKey, StreamId, StreamMetadata, Voucher,
 };
 use consensus_abci::{
@@ -92,8 +92,10 @@ impl Chaos {
         keep(name, amount, height + self.dice.below(60))
     }
 
-    fn vouchers(&mut self) -> Payload {
+    /// Vouchers, and who presents them: their payee mostly, somebody else now and then.
+    fn vouchers(&mut self) -> (&'static str, Payload) {
         let payee = self.name();
+        let presenter = if self.dice.below(8) == 0 { self.name() } else { payee };
         let entry = |chaos: &mut Self| {
             let stream = match chaos.dice.below(10) {
                 0 => StreamId::ZERO,
@@ -112,7 +114,7 @@ impl Chaos {
             }
             bytes
         };
-        redeem((0..1 + self.dice.below(6)).map(|_| entry(self)).collect())
+        (presenter, redeem((0..1 + self.dice.below(6)).map(|_| entry(self)).collect()))
     }
 
     /// Who does what next.
@@ -166,13 +168,7 @@ impl Chaos {
                 (anybody, Payload::BuyAccess { stream, terms_version: 1, max_price })
             }
             26..=27 => {
-                let relay = RelayFacts {
-                    relay_key: id(self.name()),
-                    endpoint: "https://relay.example".into(),
-                    region: "DE".into(),
-                    wholesale_per_gb: Balance::ZERO,
-                    min_share_bps: 0,
-                };
+                let relay = relay_facts(self.name());
                 let payload = match self.dice.below(2) {
                     0 => Payload::RegisterRelay { relay, bond: sut(self.dice.amount()) },
                     _ => Payload::UpdateRelay { relay },
@@ -201,9 +197,49 @@ impl Chaos {
                 let who = if self.dice.below(3) == 0 { anybody } else { payer };
                 (who, Payload::Reserve { channel, reserve })
             }
-            45..=71 => (anybody, self.vouchers()),
+            45..=71 => self.vouchers(),
             72..=73 => (payer, Payload::RequestClose { channel }),
             _ => (anybody, Payload::Finalize { channel }),
+        }
+    }
+}
+
+/// Who may present whose vouchers, as the transactions in their order say.
+#[derive(Default)]
+struct Presenters {
+    /// By the relay's account.
+    relay_keys: BTreeMap<AccountId, AccountId>,
+    by_payees: u32,
+    by_relay_keys: u32,
+    refused: u32,
+}
+
+impl Presenters {
+    /// A transaction that came into a block, with its outcome.
+    fn check(&mut self, signer: &AccountId, payload: &Payload, is_done: bool, data: &[u8]) {
+        match payload {
+            Payload::RegisterRelay { relay, .. } | Payload::UpdateRelay { relay } if is_done => {
+                self.relay_keys.insert(*signer, relay.relay_key);
+            }
+            Payload::Redeem { entries, .. } => {
+                let first = entries.iter().find_map(|entry| SignedVoucher::decode(entry).ok());
+                let Some(payee) = first.map(|signed| signed.voucher.payee) else { return };
+                let outcomes = EntryOutcome::decode_all(data).unwrap();
+                let is_payee = payee == *signer;
+                let is_relay_key = self.relay_keys.get(&payee) == Some(signer);
+                let not_owner = outcomes
+                    .iter()
+                    .filter(|outcome| outcome.refused == Some(ResultCode::NotOwner))
+                    .count();
+                if is_payee || is_relay_key {
+                    assert_eq!(not_owner, 0);
+                    *if is_payee { &mut self.by_payees } else { &mut self.by_relay_keys } += 1;
+                } else if !outcomes.is_empty() {
+                    assert!(!is_done && not_owner > 0);
+                    self.refused += 1;
+                }
+            }
+            _ => {}
         }
     }
 }
@@ -264,10 +300,12 @@ fn ten_thousand_random_transactions_conserve_money_and_replay_to_the_same_hashes
     let mut hashes = Vec::new();
     let mut done: BTreeMap<&str, (u32, u32)> = BTreeMap::new();
     let (mut count, mut entries_paid, mut entries_refused) = (0, 0, BTreeSet::new());
+    let mut presenters = Presenters::default();
     while count < 10_000 {
         let mut nonces: BTreeMap<&str, u64> = BTreeMap::new();
         let mut txs = Vec::new();
         let mut kinds = Vec::new();
+        let mut payloads = Vec::new();
         for _ in 0..1 + chaos.dice.below(40) {
             let (who, payload) = chaos.next(&world);
             let mut body = world.body(who, payload);
@@ -280,6 +318,7 @@ fn ten_thousand_random_transactions_conserve_money_and_replay_to_the_same_hashes
                 body.nonce += chaos.dice.below(3);
             }
             kinds.push((body.payload.kind(), who, body.nonce));
+            payloads.push(body.payload.clone());
             let chain_id = if chaos.dice.below(100) == 0 { "another" } else { CHAIN_ID };
             let mut bytes = body.sign(&key(who), chain_id).encode();
             if chaos.dice.below(200) == 0 {
@@ -289,6 +328,11 @@ fn ten_thousand_random_transactions_conserve_money_and_replay_to_the_same_hashes
         }
         count += txs.len();
         let response = world.block(txs);
+        for ((payload, (_, who, _)), result) in
+            payloads.iter().zip(&kinds).zip(&response.tx_results)
+        {
+            presenters.check(&id(who), payload, result.code == 0, &result.data);
+        }
         for ((kind, who, nonce), result) in kinds.into_iter().zip(&response.tx_results) {
             match kind {
                 "register_stream" if result.code == 0 => {
@@ -318,6 +362,9 @@ fn ten_thousand_random_transactions_conserve_money_and_replay_to_the_same_hashes
     check_indices(&world.app.snapshot());
     println!("{count} transactions in {} blocks: {done:?}", world.height);
     println!("{entries_paid} entries paid; refused for {entries_refused:?}");
+    let Presenters { by_payees, by_relay_keys, refused, .. } = presenters;
+    println!("redeems of payees {by_payees}, of relay keys {by_relay_keys}, of others {refused}");
+    assert!(by_payees > 200 && by_relay_keys >= 5 && refused > 50);
     assert_eq!(done.len(), 19, "every kind was tried");
     for (kind, (accepted, refused)) in &done {
         assert!(*accepted >= 5 && *refused >= 5, "{kind}: {accepted} done, {refused} refused");
@@ -373,8 +420,8 @@ fn step() -> impl Strategy<Value = Step> {
 #[derive(Default)]
 struct Naive {
     deposits: u128,
-    /// Payee, lane: shown and paid totals.
-    lanes: BTreeMap<(usize, u32), (u128, u128)>,
+    /// Payee, lane: paid totals.
+    lanes: BTreeMap<(usize, u32), u128>,
     /// Payee: left, until.
     reserves: BTreeMap<usize, (u128, u64)>,
 }
@@ -385,7 +432,7 @@ impl Naive {
     }
 
     fn free(&self, height: u64) -> u128 {
-        let paid: u128 = self.lanes.values().map(|(_, paid)| paid).sum();
+        let paid: u128 = self.lanes.values().sum();
         self.deposits - paid - self.reserved(height)
     }
 
@@ -416,8 +463,8 @@ impl Naive {
 
     /// What is paid.
     fn redeem(&mut self, payee: usize, lane: u32, cumulative: u128, height: u64) -> u128 {
-        let (shown, paid) = self.lanes.get(&(payee, lane)).copied().unwrap_or_default();
-        if cumulative <= paid || cumulative < shown {
+        let paid = self.lanes.get(&(payee, lane)).copied().unwrap_or_default();
+        if cumulative <= paid {
             return 0;
         }
         let own = self.own(payee, height).map_or(0, |(left, _)| left);
@@ -426,7 +473,7 @@ impl Naive {
             if let Some((left, _)) = self.reserves.get_mut(&payee) {
                 *left -= pays.min(own);
             }
-            self.lanes.insert((payee, lane), (cumulative, paid + pays));
+            self.lanes.insert((payee, lane), paid + pays);
         }
         pays
     }
@@ -439,6 +486,7 @@ proptest! {
     #[test]
     fn a_channel_does_what_the_naive_model_does(steps in prop::collection::vec(step(), 1..40)) {
         let mut world = World::new();
+        world.relays(&PAYEES, "submitter");
         let stream = world.register(Policy::Paid);
         let channel = world.open(DEPOSIT, &[]);
         let mut naive = Naive { deposits: u128::from(DEPOSIT), ..Naive::default() };
@@ -472,14 +520,11 @@ proptest! {
                     let result = world.run("submitter", redeem(vec![signed(voucher)]));
                     let outcome = EntryOutcome::decode_all(&result.data).unwrap()[0];
                     let own = naive.own(payee, height).map_or(0, |(left, _)| left);
-                    let asked = naive.lanes.get(&(payee, lane)).map_or(0, |(_, paid)| *paid);
+                    let paid = naive.lanes.get(&(payee, lane)).copied().unwrap_or_default();
                     let pays = naive.redeem(payee, lane, cumulative.into(), height);
                     prop_assert_eq!(outcome.paid.units(), pays);
-                    // What a reserve covers is paid, whoever came first. (A total that was not
-                    // raised is the one thing that stands against it.)
-                    if outcome.refused.is_none() {
-                        prop_assert!(pays >= own.min(u128::from(cumulative) - asked));
-                    }
+                    // What a reserve covers is paid, whoever came first.
+                    prop_assert!(pays >= own.min(u128::from(cumulative).saturating_sub(paid)));
                 }
                 Step::Skip(blocks) => world.skip(blocks),
             }
@@ -491,7 +536,7 @@ proptest! {
         world.done("viewer", Payload::RequestClose { channel });
         world.skip(world.params().close_window_blocks);
         let result = world.done("viewer", Payload::Finalize { channel });
-        let paid: u128 = naive.lanes.values().map(|(_, paid)| paid).sum();
+        let paid: u128 = naive.lanes.values().sum();
         let refund = attribute(&result, "channel_closed", "refund").parse::<u128>().unwrap();
         prop_assert_eq!(refund, naive.deposits - paid);
     }
@@ -506,6 +551,7 @@ proptest! {
         order in Just((0..6).collect::<Vec<usize>>()).prop_shuffle(),
     ) {
         let mut world = World::new();
+        world.relays(&PAYEES, "submitter");
         let stream = world.register(Policy::Paid);
         let deposit = totals.iter().sum::<u64>().max(2_000_000);
         // Two lanes for each of three payees.

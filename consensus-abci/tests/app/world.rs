@@ -9,8 +9,8 @@ use std::{
 use bytes::Bytes;
 use chain_types::{
     Account, AccountId, Balance, Channel, ChannelId, LaneKey, Params, Payload, Policy, Price,
-    ReserveRequest, ResultCode, SignedVoucher, SigningKey, SplitShares, StateKey, StreamId,
-    StreamMetadata, Transaction, TransactionBody, VOUCHER_SIGNED_BYTES, Voucher,
+    RelayFacts, ReserveRequest, ResultCode, SignedVoucher, SigningKey, SplitShares, StateKey,
+    StreamId, StreamMetadata, Transaction, TransactionBody, VOUCHER_SIGNED_BYTES, Voucher,
 };
 use consensus_abci::{
     app::{App, AppState, GenesisAccount, StateSnapshot},
@@ -235,6 +235,15 @@ impl World {
         stream
     }
 
+    /// Relays of these names, all with `relay_key` as their key.
+    pub fn relays(&mut self, names: &[&str], relay_key: &str) {
+        let relay = relay_facts(relay_key);
+        let payload = Payload::RegisterRelay { relay, bond: Balance::ZERO };
+        let txs = names.iter().map(|name| self.sign(name, payload.clone())).collect();
+        let response = self.block(txs);
+        assert!(response.tx_results.iter().all(|result| result.code == 0));
+    }
+
     /// A channel of `viewer` under the key `session`.
     pub fn open(&mut self, deposit: u64, reserves: &[(&str, u64, u64)]) -> ChannelId {
         let channel = ChannelId::of(&id("viewer"), self.account("viewer").nonce);
@@ -271,6 +280,16 @@ pub fn register(policy: Policy) -> Payload {
         issuers: vec![id("issuer")],
         codecs: vec!["VP8".to_owned(), "opus".to_owned()],
         ext: BTreeMap::new(),
+    }
+}
+
+pub fn relay_facts(relay_key: &str) -> RelayFacts {
+    RelayFacts {
+        relay_key: id(relay_key),
+        endpoint: "https://relay.example".to_owned(),
+        region: "DE".to_owned(),
+        wholesale_per_gb: Balance::ZERO,
+        min_share_bps: 0,
     }
 }
 

@@ -202,7 +202,8 @@ enum Step {
 }
 
 impl Submitter {
-    /// A submitter that knows nothing of the chain yet. `wallet` pays the fees.
+    /// A submitter that knows nothing of the chain yet. `wallet` signs and pays the fees: the payee's
+    /// key or its relay's, since the chain takes vouchers from nobody else.
     pub fn new(chain_id: &str, wallet: SigningKey) -> Self {
         Self {
             chain_id: chain_id.to_owned(),
@@ -218,7 +219,7 @@ impl Submitter {
         }
     }
 
-    /// The account that pays the fees.
+    /// The account that signs and pays the fees.
     pub fn account(&self) -> AccountId {
         AccountId::from(&self.wallet)
     }
@@ -354,9 +355,7 @@ impl Submitter {
         let before = self.waiting.len();
         self.waiting.retain(|lane, one| {
             let cumulative = one.voucher.voucher.cumulative;
-            state
-                .lane(lane)
-                .is_none_or(|record| cumulative > record.paid && cumulative >= record.cum)
+            cumulative > state.paid(lane)
         });
         self.counters.vouchers_known += (before - self.waiting.len()) as u64;
     }

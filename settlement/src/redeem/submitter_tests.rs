@@ -188,14 +188,14 @@ impl World {
                     })
                     .or_else(|| self.state.lane(&lane).copied());
                 let (cum, paid) = known.map_or_else(Default::default, |one| (one.cum, one.paid));
-                if voucher.cumulative <= paid || voucher.cumulative < cum {
+                if voucher.cumulative <= paid {
                     continue;
                 }
                 code = 0;
                 let more = voucher.cumulative.checked_sub(paid).unwrap();
                 *self.paid.entry(lane).or_default() += u64::try_from(more.units()).unwrap();
-                let cum = voucher.cumulative;
-                let record = LaneRecord { cum, paid: cum, terms_version: 1 };
+                let (cum, paid) = (cum.max(voucher.cumulative), voucher.cumulative);
+                let record = LaneRecord { cum, paid, terms_version: 1 };
                 changes.push(StateChange::Lane(lane, Some(record)));
             }
             results.push((transaction_hash(&bytes), code));
@@ -278,6 +278,21 @@ fn what_the_chain_has_is_not_redeemed_again() {
     assert!(world.submitter.is_idle());
     world.redeem(vec![voucher(0, 501)]);
     assert_eq!(world.submitted.len(), 2);
+}
+
+#[test]
+fn a_total_below_what_was_shown_is_redeemed_where_the_lane_was_not_paid_that_far() {
+    let mut world = World::new();
+    let lane = voucher(0, 0).voucher.lane_key();
+    let of = Balance::of;
+    let record = LaneRecord { cum: of(900), paid: of(400), terms_version: 1 };
+    let delta = world.block_with(true, vec![StateChange::Lane(lane, Some(record))]);
+    world.tell(Input::Block(delta, Arc::new(world.state.clone())));
+    world.redeem(vec![voucher(0, 400)]);
+    assert_eq!(world.submitted.len(), 0);
+    world.redeem(vec![voucher(0, 600)]);
+    world.block();
+    assert_eq!(world.paid(&voucher(0, 0)), 600);
 }
 
 #[test]
@@ -418,7 +433,7 @@ fn an_empty_fee_wallet_says_which_account_to_fund() {
 fn vouchers_that_the_chain_refuses_in_a_block_are_given_back_and_the_next_go_on() {
     let mut world = World::new();
     world.redeem(vec![voucher(0, 500)]);
-    // Somebody else redeems the lane first: all entries of ours are stale.
+    // The payee itself redeems the lane first: all entries of ours are stale.
     let lane = voucher(0, 500).voucher.lane_key();
     let of = Balance::of;
     let record = LaneRecord { cum: of(900), paid: of(900), terms_version: 1 };

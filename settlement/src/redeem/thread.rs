@@ -44,7 +44,7 @@ impl SubmitterThread {
     }
 }
 
-/// Starts a submitter. `wallet` pays the fees and can do nothing else here.
+/// Starts a submitter. `wallet` signs and pays the fees; it is the payee's key or its relay's.
 ///
 /// # Errors
 /// The system gives no thread.

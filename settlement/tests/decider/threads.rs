@@ -10,7 +10,8 @@ use std::{
 };
 
 use chain_types::{
-    Account, AccountId, Balance, BlockDelta, Frame, LaneState, Payload, SignedVoucher, Transaction,
+    Account, AccountId, Balance, BlockDelta, Frame, LaneState, Payload, ResultCode, SignedVoucher,
+    Transaction,
 };
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use settlement::{
@@ -66,6 +67,10 @@ impl Chain for Table {
 
     fn submit(&self, transaction: Vec<u8>) -> Result<(), SubmitError> {
         let transaction = Transaction::decode(&transaction).expect("it is one");
+        if transaction.body.signer != AccountId::from(&relay()) {
+            let (code, log) = (ResultCode::NotOwner.code(), "not the relay's key".to_owned());
+            return Err(SubmitError::Refused { code, log });
+        }
         let Payload::Redeem { entries, .. } = transaction.body.payload else { panic!("a redeem") };
         let entries = entries.iter().map(|bytes| SignedVoucher::decode(bytes).expect("one"));
         self.submitted.send(entries.collect()).expect("the test listens");
@@ -113,7 +118,7 @@ fn config(home: PathBuf) -> MoneyConfig {
         payee: PAYEE,
         relay_key: relay(),
         relay_fingerprint: RELAY_FINGERPRINT,
-        fee_wallet: key(77),
+        fee_wallet: relay(),
         cadence_ms: 1000,
         grace_ms: 3000,
         pause_max_s: 60,
@@ -317,7 +322,7 @@ fn world_request(viewer: &Viewer) -> settlement::Admit {
 }
 
 #[test]
-fn two_processes_do_not_share_one_folder_and_a_wrong_cadence_is_refused() {
+fn a_folder_in_use_a_wrong_cadence_and_a_wallet_that_may_not_redeem_are_refused() {
     let (world, _) = World::new("shared");
     let start = |config| {
         let chain: Arc<dyn Chain> = Arc::clone(&world.table) as Arc<dyn Chain>;
@@ -328,4 +333,7 @@ fn two_processes_do_not_share_one_folder_and_a_wrong_cadence_is_refused() {
     assert!(matches!(start(config(world.home.clone())), Err(StartError::Log(_))));
     let hasty = MoneyConfig { cadence_ms: 100, ..config(world.home.join("other")) };
     assert!(matches!(start(hasty), Err(StartError::Cadence(100))));
+    let stranger = MoneyConfig { fee_wallet: key(77), ..config(world.home.join("other")) };
+    let account = AccountId::from(&key(77));
+    assert!(matches!(start(stranger), Err(StartError::FeeWallet(of)) if of == account));
 }
