@@ -45,19 +45,17 @@ pub fn uncovered<'a>(
     sum.saturating_sub(cover)
 }
 
-/// The limit: so many seconds of the dearest lane's rate; never less than two redeems cost, since
-/// nothing smaller is worth claiming.
+/// The limit: so many seconds of the dearest lane's rate, of those that are watched and of the one
+/// that is being `entered`; never less than two redeems cost, since nothing smaller is worth
+/// claiming.
 pub fn limit<'a>(
     params: &Params,
     seconds: u32,
     lanes: impl IntoIterator<Item = &'a Lane>,
+    entered: Option<&'a Lane>,
 ) -> Balance {
-    let dearest = lanes
-        .into_iter()
-        .filter(|lane| !lane.sessions.is_empty())
-        .filter_map(|lane| lane.rate)
-        .max()
-        .unwrap_or(0);
+    let watched = lanes.into_iter().filter(|lane| !lane.sessions.is_empty());
+    let dearest = watched.chain(entered).filter_map(|lane| lane.rate).max().unwrap_or(0);
     let floor = redeem_fee(params, 1).checked_mul(2).unwrap_or(Balance::MAX);
     cost(dearest, u64::from(seconds) * 1000).max(floor)
 }
@@ -65,7 +63,9 @@ pub fn limit<'a>(
 /// Whether half of the limit is used: what can be redeemed should be.
 pub fn is_large(state: &BlockchainState, book: &Book, channel: &ChannelId, seconds: u32) -> bool {
     let uncovered = uncovered(state, channel, book.of_channel(channel));
-    let limit = limit(state.params(), seconds, book.of_channel(channel).map(|(_, lane)| lane));
+    // Who has left is not expected back: then nearly all is too much.
+    let lanes = book.of_channel(channel).map(|(_, lane)| lane);
+    let limit = limit(state.params(), seconds, lanes, None);
     uncovered.units() * 2 > limit.units()
 }
 
@@ -124,8 +124,10 @@ mod tests {
             lane
         };
         let lanes = [lane(1_000_000, true), lane(2_000_000, true), lane(9_000_000, false)];
-        assert_eq!(limit(&params, 10, &lanes), Balance::of(20_000_000));
+        assert_eq!(limit(&params, 10, &lanes, None), Balance::of(20_000_000));
+        // Who comes back to a lane is given its time again.
+        assert_eq!(limit(&params, 10, &lanes, Some(&lanes[2])), Balance::of(90_000_000));
         // Nothing below what two redeems cost is worth stopping for.
-        assert_eq!(limit(&params, 10, &[lane(1, true)]), Balance::of(31_920));
+        assert_eq!(limit(&params, 10, &[lane(1, true)], None), Balance::of(31_920));
     }
 }

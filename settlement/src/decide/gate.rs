@@ -125,6 +125,7 @@ impl Decider {
             state.params(),
             self.config.exposure_seconds,
             lanes().map(|(_, lane)| lane),
+            Some(lane),
         );
         let standing = state.standing(&key.channel, &key.payee);
         let available = match standing {
