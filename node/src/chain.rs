@@ -5,7 +5,7 @@ use std::{
     net::IpAddr,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use anyhow::{Context, anyhow, bail};
@@ -24,6 +24,7 @@ use settlement::{Chain, ChainError, Snapshot, SubmitError};
 use crate::config::home;
 
 mod faucet;
+mod files;
 
 pub use faucet::FaucetRefused;
 use faucet::{DROP, Faucet};
@@ -42,6 +43,8 @@ const DEMO_TICKET: (Balance, u64) = (Balance::of(2_000_000_000), 3_600_000);
 const DELTAS_MAX: usize = 1024;
 /// How long a transaction of this node's own may take into a block.
 const COMMIT_MAX: Duration = Duration::from_secs(10);
+/// A block that is further from the clock is no present.
+const BLOCK_AGE_MAX: Duration = Duration::from_secs(5);
 /// For how many blocks such a transaction is good.
 const VALID_BLOCKS: u64 = 100;
 
@@ -83,6 +86,7 @@ pub struct EmbeddedChain {
 impl EmbeddedChain {
     /// Opens the chain of this home, or begins one with a new name.
     pub fn start(home: &Path, keys: &Keys) -> anyhow::Result<Arc<Self>> {
+        files::check(home)?;
         let dir = home.join("chain");
         home::create_dir(&dir)?;
         let config = home.join("config");
@@ -119,6 +123,24 @@ impl EmbeddedChain {
     /// The chain's parameters.
     pub fn params(&self) -> Result<Params, ChainError> {
         self.read().params().map_err(unreadable)
+    }
+
+    /// Why nobody can rely on the chain now, in a sentence that says what to do; `None`: it goes on.
+    pub fn is_stale(&self) -> Option<String> {
+        if let Some(halted) = self.engine.is_halted() {
+            return Some(format!(
+                "The chain has stopped ({halted}): mend that, such as by freeing disk space, and start the node again."
+            ));
+        }
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let newest = Duration::from_millis(self.engine.latest_block_time_ms());
+        let apart = now.abs_diff(newest);
+        (apart > BLOCK_AGE_MAX).then(|| {
+            format!(
+                "The newest block is {} s away from this machine's clock: look at the clock and at the log.",
+                apart.as_secs()
+            )
+        })
     }
 
     /// Finishes the block that is being made and stops.
@@ -187,7 +209,9 @@ impl EmbeddedChain {
         match self.read().relay(&account)? {
             None => {
                 let payload = Payload::RegisterRelay { relay: facts, bond: Balance::ZERO };
-                self.transact(&keys.operator, payload).context("the relay cannot be registered")?;
+                self.transact(&keys.operator, payload).with_context(|| {
+                    format!("the relay cannot be registered by account {account}, which pays for it")
+                })?;
             }
             Some(known) if known.relay_key != relay_key || known.endpoint != endpoint => {
                 self.transact(&keys.operator, Payload::UpdateRelay { relay: facts })
@@ -198,8 +222,10 @@ impl EmbeddedChain {
         // The first transaction of that account, so its id is known before it is sent.
         let stream = StreamId::of(&AccountId::from(&keys.creator), 0);
         if demo && self.read().stream(&stream)?.is_none() {
-            self.transact(&keys.creator, demo_stream())
-                .context("the demo stream cannot be registered")?;
+            self.transact(&keys.creator, demo_stream()).with_context(|| {
+                let creator = AccountId::from(&keys.creator);
+                format!("the demo stream cannot be registered by account {creator}, which pays for it")
+            })?;
         }
         Ok(stream)
     }
@@ -327,6 +353,7 @@ fn demo_stream() -> Payload {
 /// Why the chain of this home cannot be used, in a sentence for the start-up screen.
 pub fn unusable(error: anyhow::Error) -> anyhow::Error {
     anyhow!(
-        "the chain of this home cannot be used: {error:#}; start with another --home, or with --chain=false"
+        "the chain of this home cannot be used: {}; start with another --home, or with --chain=false",
+        files::sentence(&error)
     )
 }

@@ -40,7 +40,7 @@ pub enum HomeError {
         pid: String,
     },
     /// A secret that others can read is none.
-    #[error("{} can be read by others (mode {mode:03o}): chmod 600 it, or remove it to get a new one", path.display())]
+    #[error("{} can be read by others (mode {mode:03o}): chmod 600 it{}", path.display(), or_new(path))]
     TooOpen {
         /// The file.
         path: PathBuf,
@@ -48,7 +48,7 @@ pub enum HomeError {
         mode: u32,
     },
     /// Not what this program wrote.
-    #[error("{} is damaged ({reason}): restore it, or remove it to get a new one", path.display())]
+    #[error("{} is damaged ({reason}): restore it from a copy{}", path.display(), or_new(path))]
     Damaged {
         /// The file.
         path: PathBuf,
@@ -61,6 +61,18 @@ pub enum HomeError {
         /// The directory.
         path: PathBuf,
     },
+}
+
+/// What else there is to do about a secret than to keep the old one. An account's money is its key's.
+fn or_new(path: &Path) -> &'static str {
+    let is_key = path.extension().is_some_and(|extension| extension == "key");
+    let is_issuer = path.file_stem().is_some_and(|name| name == "issuer");
+    if is_key && !is_issuer {
+        "; it is the key of an account on the chain, whose money nobody can move without it. A new key \
+         is made if you remove it: another account, with nothing on it until somebody sends it some"
+    } else {
+        ", or remove it to get a new one"
+    }
 }
 
 fn io_at(path: &Path) -> impl FnOnce(io::Error) -> HomeError + '_ {
@@ -364,6 +376,17 @@ mod tests {
         for text in ["", "00", &"g".repeat(64), &"é".repeat(32)] {
             fs::write(&path, text).expect("ours");
             assert!(matches!(issuer_key(home.path()), Err(HomeError::Damaged { .. })), "{text}");
+        }
+        let text = issuer_key(home.path()).expect_err("damaged").to_string();
+        assert!(text.contains("or remove it to get a new one"), "{text}");
+        // Nobody is told to throw money away.
+        let path = home.path().join("keys/operator.key");
+        fs::write(&path, "00").expect("ours");
+        for mode in [0o640, 0o600] {
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("ours");
+            let text = signing_key(home.path(), "operator").expect_err("unusable").to_string();
+            assert!(text.contains("whose money nobody can move without it"), "{text}");
+            assert!(!text.contains("or remove it"), "{text}");
         }
 
         dtls_certificate(home.path()).expect("made");
