@@ -1,4 +1,4 @@
-//! `sutantra-perf`: what things cost, in instructions and in CPU time.
+//! `sutantra-perf`: what things cost, in instructions, in CPU time and in memory.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -9,6 +9,7 @@ mod bare_loop;
 mod idle;
 mod instructions;
 mod limit;
+mod money;
 mod sockets;
 mod workload;
 
@@ -18,7 +19,7 @@ use bare_loop::Cipher;
 #[global_allocator]
 static ALLOCATOR: idle::Counting = idle::Counting;
 
-/// Costs of the media path.
+/// Costs of the media path and of money.
 #[derive(Parser)]
 #[command(name = "sutantra-perf", version)]
 struct Cli {
@@ -38,6 +39,8 @@ enum Command {
         #[arg(long, default_value_t = 100)]
         sessions: u16,
     },
+    /// Vouchers a second and core, delays up to the order for a gate, blocks, memory of lanes.
+    Money(MoneyArgs),
     /// What `instructions` runs under callgrind.
     #[command(hide = true)]
     CallgrindWorkload {
@@ -95,6 +98,30 @@ struct InstructionArgs {
     baseline: PathBuf,
 }
 
+/// Options of `money`.
+#[derive(Args)]
+struct MoneyArgs {
+    /// Viewers that pay at once, each on a lane.
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    lanes: u64,
+    /// Vouchers whose CPU time is taken.
+    #[arg(long, default_value_t = 5_000, value_parser = clap::value_parser!(u64).range(1..=100_000))]
+    vouchers: u64,
+    /// Vouchers through the threads.
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u64).range(1..=10_000))]
+    frames: u64,
+    /// Transfers, grants and revokes, each in a block of its own.
+    #[arg(long, default_value_t = 40, value_parser = clap::value_parser!(u64).range(1..=1_000))]
+    blocks: u64,
+    /// Least time from block to block, ms.
+    #[arg(long, default_value_t = 50)]
+    min_block_interval_ms: u64,
+    /// Folder for the chain and the log, which wait for its disk; the system's for temporary files
+    /// if none is given.
+    #[arg(long)]
+    dir: Option<PathBuf>,
+}
+
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Limit(args) => limit::run(&args).map(|()| ExitCode::SUCCESS),
@@ -103,6 +130,7 @@ fn main() -> ExitCode {
             .into_iter()
             .try_for_each(|data_channel| idle::run(sessions, data_channel))
             .map(|()| ExitCode::SUCCESS),
+        Command::Money(args) => money::run(&args).map(|()| ExitCode::SUCCESS),
         Command::CallgrindWorkload { case, rounds } => {
             workload::run(&case, rounds).map(|()| ExitCode::SUCCESS)
         }
