@@ -135,15 +135,16 @@ fn grants_and_revokes(world: &mut World, count: u64, rows: &mut Vec<Row>) -> any
                        fits: &dyn Fn(&Gate) -> bool,
                        payload: &dyn Fn(u64) -> Payload| {
         let (mut by_commit, mut by_submit) = (Samples::default(), Samples::default());
-        let queued = Queued::of(&CHAIN_THREADS);
+        let queued = [Queued::of(&MONEY_THREADS), Queued::of(&CHAIN_THREADS)];
         for who in &listed {
             let done = world.transact(CREATOR, payload(*who))?;
             let gate = world.gate(SessionKey(*who), fits)?;
             by_commit.add(gate.saturating_duration_since(done.handed));
             by_submit.add(gate.saturating_duration_since(done.submitted));
         }
-        let queued_ns = queued.since();
-        for (what, samples) in clause.into_iter().zip([by_commit, by_submit]) {
+        let queued_ns = queued.map(|queued| queued.since());
+        let rows_of = clause.into_iter().zip([by_commit, by_submit]).zip(queued_ns);
+        for ((what, samples), queued_ns) in rows_of {
             rows.push(Row { what, clock: "wall", samples, queued_ns });
         }
         anyhow::Ok(())
