@@ -193,8 +193,11 @@ export class Payer extends TypedEvents {
     if (writer) {
       const lane = await this.#laneFor(terms, writer);
       const old = said && said.lane !== terms.lane ? await this.#oldLane(terms, writer, Number(said.lane)) : null;
-      if (said) hearServed(old ?? lane, said, this.#forgiven);
-      this.#forgiven = false;
+      // The first 402 names no lane, since no Bind was shown yet: the person's yes waits for the one that does.
+      if (said) {
+        hearServed(old ?? lane, said, this.#forgiven);
+        this.#forgiven = false;
+      }
       payload["voucher"] = toHex(old ? await this.#sign(old, writer, settlingTotal(old, said)) : await this.#sign(lane, writer, enteringTotal(lane, said)));
       this.#current = lane;
     } else {
