@@ -210,7 +210,9 @@ impl EmbeddedChain {
             None => {
                 let payload = Payload::RegisterRelay { relay: facts, bond: Balance::ZERO };
                 self.transact(&keys.operator, payload).with_context(|| {
-                    format!("the relay cannot be registered by account {account}, which pays for it")
+                    format!(
+                        "the relay cannot be registered by account {account}, which pays for it"
+                    )
                 })?;
             }
             Some(known) if known.relay_key != relay_key || known.endpoint != endpoint => {
@@ -224,7 +226,9 @@ impl EmbeddedChain {
         if demo && self.read().stream(&stream)?.is_none() {
             self.transact(&keys.creator, demo_stream()).with_context(|| {
                 let creator = AccountId::from(&keys.creator);
-                format!("the demo stream cannot be registered by account {creator}, which pays for it")
+                format!(
+                    "the demo stream cannot be registered by account {creator}, which pays for it"
+                )
             })?;
         }
         Ok(stream)

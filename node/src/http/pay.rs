@@ -40,6 +40,27 @@ pub fn stream_of(http: &Http, name: &StreamName) -> Option<(Arc<Paying>, StreamI
     Some((paying, stream, name))
 }
 
+/// As [`stream_of`] for who wants to publish or watch: an id that the chain does not know, or cannot
+/// be asked for, is no name of this node's own.
+pub fn entered(
+    http: &Http,
+    name: &StreamName,
+) -> Result<Option<(Arc<Paying>, StreamId, StreamName)>, Problem> {
+    if let Some(found) = stream_of(http, name) {
+        return Ok(Some(found));
+    }
+    match (&http.paying, name.as_str().parse::<StreamId>()) {
+        (Some(paying), Ok(id)) => Err(match paying.chain.read().stream(&id) {
+            Ok(_) => {
+                let message = "The chain has no such stream; check the address.";
+                Problem::new(StatusCode::NOT_FOUND, "stream_unknown", message)
+            }
+            Err(error) => unreadable(&settlement::ChainError(error.to_string())),
+        }),
+        _ => Ok(None),
+    }
+}
+
 /// The title on the chain.
 pub fn title(paying: &Paying, stream: StreamId) -> Option<String> {
     paying.stream(stream).map(|stream| stream.title)
