@@ -224,7 +224,7 @@ impl Presenters {
             Payload::Redeem { entries, .. } => {
                 let first = entries.iter().find_map(|entry| SignedVoucher::decode(entry).ok());
                 let Some(payee) = first.map(|signed| signed.voucher.payee) else { return };
-                let outcomes = EntryOutcome::decode_all(data).unwrap();
+                let outcomes = EntryOutcome::decode_all(data).expect("what the chain wrote");
                 let is_payee = payee == *signer;
                 let is_relay_key = self.relay_keys.get(&payee) == Some(signer);
                 let not_owner = outcomes
