@@ -377,7 +377,7 @@ impl Control {
             }
             Event::Closed { session, role, slot, reason, ref usage, .. } => {
                 self.metrics.closed(role, reason);
-                source.closed(session, slot, usage.clone());
+                source.closed(session, slot, *usage);
                 self.keep_name(session, now);
                 self.with_streams(|streams, out| streams.closed(session, now, out));
             }

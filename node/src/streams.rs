@@ -134,7 +134,7 @@ pub enum Output {
     /// Nothing of this stream is left: the relay may forget it.
     Free(StreamKey),
     /// A subscriber is connected and its lease holds: its gate may open.
-    Admitted { name: StreamName, session: SessionKey, slot: SlotId, lease: Lease },
+    Admitted { name: StreamName, session: SessionKey, slot: SlotId, lease: Box<Lease> },
     /// A publisher's transport is up for the first time.
     StreamStarted { name: StreamName },
     /// A viewer's transport is up; the count includes it.
@@ -369,7 +369,7 @@ impl Streams {
                 let NewSession { slot, lease, .. } = &entry.facts;
                 let is_current = lease.valid_until.is_none_or(|until| now < until);
                 if let (Some(slot), true) = (*slot, is_current) {
-                    let (name, lease) = (name.clone(), lease.clone());
+                    let (name, lease) = (name.clone(), Box::new(lease.clone()));
                     out.push(Output::Admitted { name, session, slot, lease });
                 }
             }

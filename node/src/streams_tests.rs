@@ -244,7 +244,7 @@ fn a_viewers_gate_opens_with_what_its_lease_says_or_not_at_all() {
             name: name("cam"),
             session: viewer,
             slot: slot(viewer),
-            lease: lease.clone(),
+            lease: Box::new(lease.clone()),
         },
     ]);
     let late = world.begin(Role::Subscriber, stream, lease).expect("live");

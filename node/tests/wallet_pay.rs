@@ -156,6 +156,15 @@ impl World {
         AccountId::from(&SigningKey::from_bytes(&seed.0))
     }
 
+    /// A wallet of the demo stream's creator: its key is the node's.
+    fn creator(&self) -> &'static str {
+        let wallet = self.home("creator").join("wallet");
+        fs::create_dir_all(&wallet).expect("ours");
+        let key = self.home("node").join("keys/creator.key");
+        fs::copy(key, wallet.join("account.key")).expect("one format of keys");
+        "creator"
+    }
+
     /// A wallet with play money.
     fn funded(&self, name: &str) -> AccountId {
         self.done(name, "create");
@@ -279,6 +288,12 @@ fn a_viewer_pays_by_the_second_and_the_books_close_to_the_unit() {
     let world = World::start();
     let viewer = world.funded("viewer");
     world.refused("viewer", "create", "holds a wallet already");
+    world.refused(
+        "viewer",
+        &format!("send --to {viewer} --amount 1000"),
+        "are needed with the fee",
+    );
+    world.refused("viewer", "open --deposit 1000", "are needed with the fee");
     world.refused("viewer", "watch demo --frames 1", "no open pool");
     let before = world.books(&viewer);
     before.assert_whole();
@@ -371,6 +386,53 @@ fn media_stops_for_who_stops_paying_and_comes_back_with_the_next_voucher() {
     let served = at_stop.last().expect("it was held for a while");
     assert!(lane::cost(RATE, *served) <= lane::cost(RATE, paid / (RATE / 1000) + GRACE_MS + 1_000));
     assert_eq!(watched.event("end")["reason"], Value::Null);
+}
+
+/// R27, R52
+#[test]
+fn a_price_that_changes_while_one_watches_is_bound_to_and_paid_without_a_pause() {
+    let world = World::start();
+    world.funded("viewer");
+    world.done("viewer", "open --deposit 1");
+    let demo = world.get("/api/streams/demo")["stream_id"].as_str().expect("hex").to_owned();
+    let mut watching = Watching::start(&world, "viewer", "--seconds 40 --pay-by post");
+    let is_paying = |line: &Value| line["event"] == "tick" && line["state"] == "active";
+    watching.await_line(is_paying);
+    let creator = world.creator();
+    // Not more than a tenth dearer: what is more asks the person.
+    world.done(creator, &format!("stream price {demo} --rate 0.00105"));
+    let changed = watching.await_line(|line| is_paying(line) && line["rate"] == "1050000");
+    let (at_ms, paid) = (changed["t_ms"].as_u64(), changed["paid"].as_str().map(str::to_owned));
+    watching.await_line(|line| line["t_ms"].as_u64() > at_ms.map(|ms| ms + 4_000));
+    let pause = watching.await_line(|line| line["event"] == "end" || line["state"] == "active");
+    assert_eq!(pause["event"], "tick", "it goes on at the new price");
+    assert!(pause["paid"].as_str().map(str::len) >= paid.as_deref().map(str::len));
+    let end = watching.await_line(|line| line["event"] == "end");
+    assert_eq!(end["reason"], Value::Null);
+    let media = end["media"].as_array().expect("runs of media");
+    assert_eq!(media.len(), 1, "no pause: {media:?}");
+}
+
+/// R33
+#[test]
+fn a_ticket_lets_in_without_a_pool_until_it_is_taken_back() {
+    let world = World::start();
+    let viewer = world.funded("viewer");
+    let creator = world.creator();
+    let demo = world.get("/api/streams/demo")["stream_id"].as_str().expect("hex").to_owned();
+    world.refused("viewer", "buy demo", "sells no tickets");
+    world.done(creator, &format!("stream policy {demo} ticketed"));
+    world.refused("viewer", "watch demo --frames 1", "no ticket");
+    world.refused("viewer", "buy demo --max-price 0.5", "a ticket costs 2 SUT");
+    world.done("viewer", "buy demo");
+    let watched = world.watch("viewer", "--frames 25");
+    assert_eq!((watched.end("paid"), watched.event("end")["reason"].is_null()), (0, true));
+    let mut watching = Watching::start(&world, "viewer", "--seconds 60");
+    watching.await_line(|line| line["event"] == "tick" && line["frames"].as_u64() > Some(5));
+    world.done(creator, &format!("stream revoke {demo} {viewer}"));
+    let end = watching.await_line(|line| line["event"] == "end");
+    assert!(end["reason"].is_string(), "{end}");
+    world.refused("viewer", "watch demo --frames 1", "no access");
 }
 
 /// An endpoint that only offers.

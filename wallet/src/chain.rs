@@ -28,6 +28,17 @@ pub struct Chain {
 /// Why a transaction has no effect.
 #[derive(Debug, thiserror::Error)]
 pub enum SubmitError {
+    /// The account cannot pay it: nothing was sent, so not even a fee is lost.
+    #[error(
+        "the account holds {} SUT, {} SUT are needed with the fee: fund it or choose a smaller amount",
+        .balance.in_sut(), .needed.in_sut()
+    )]
+    Funds {
+        /// What the account holds.
+        balance: Balance,
+        /// Amount and fee.
+        needed: Balance,
+    },
     /// CheckTx: it is in no block and cost nothing.
     #[error("the chain does not take the transaction: {}", advice(*.code, .log))]
     Refused {
@@ -63,6 +74,31 @@ fn advice(code: u32, log: &str) -> String {
     match ResultCode::from_code(code) {
         Some(known) => format!("{}{said}", known.advice()),
         None => format!("code {code}{said}"),
+    }
+}
+
+/// What a transaction takes from its signer's account besides the fee, as far as it says so itself.
+fn moved_by(payload: &Payload) -> Balance {
+    match payload {
+        Payload::Transfer { amount, .. } | Payload::TopUp { amount, .. } => *amount,
+        Payload::OpenChannel { deposit, .. } => *deposit,
+        Payload::RegisterRelay { bond, .. } => *bond,
+        Payload::RegisterStream { .. }
+        | Payload::UpdateStream { .. }
+        | Payload::EndStream { .. }
+        | Payload::SetPrice { .. }
+        | Payload::SetSplit { .. }
+        | Payload::SetIssuers { .. }
+        | Payload::UpdateRelay { .. }
+        | Payload::Reserve { .. }
+        | Payload::Redeem { .. }
+        | Payload::RequestClose { .. }
+        | Payload::Finalize { .. }
+        // At most `max_price`: the price itself may be less.
+        | Payload::BuyAccess { .. }
+        | Payload::GrantAccess { .. }
+        | Payload::RevokeAccess { .. }
+        | Payload::BumpRevocation { .. } => Balance::ZERO,
     }
 }
 
@@ -231,6 +267,11 @@ impl Chain {
         // The fee has a fixed width: setting it does not change the length.
         body.fee = self.params()?.fee_min(&body.payload, body.signed_len_bytes());
         let fee = body.fee;
+        let needed = fee.checked_add(moved_by(&body.payload)).unwrap_or(Balance::MAX);
+        let balance = self.account(&signer)?.balance;
+        if balance < needed {
+            return Err(SubmitError::Funds { balance, needed });
+        }
         let bytes = body.sign(key, &self.id).encode();
         let hash = transaction_hash(&bytes);
         let name: String = hash.iter().map(|byte| format!("{byte:02X}")).collect();

@@ -129,7 +129,7 @@ pub async fn whep(
             let admission = paying.money.admit(request);
             // Who has to show itself signs the terms as well: they go with the refusal.
             let terms = match &admission {
-                Err(Refusal::BindMissing) => paying.money.terms(stream),
+                Err(Refusal::BindMissing) => paying.money.terms(stream).map(Box::new),
                 _ => None,
             };
             admission.map_err(|refusal| (refusal, terms))
@@ -140,7 +140,7 @@ pub async fn whep(
         Ok(admission) => admission,
         Err((refusal, terms)) => {
             http.metrics.admission(refusal.code());
-            return Ok(x402::refuse(refusal, terms.as_ref(), parts.uri.path(), &chain_id));
+            return Ok(x402::refuse(refusal, terms.as_deref(), parts.uri.path(), &chain_id));
         }
     };
     http.metrics.admission("admitted");

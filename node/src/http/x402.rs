@@ -95,7 +95,7 @@ fn read(value: &HeaderValue, chain_id: &str) -> Result<Payment, String> {
 pub fn unhex(text: &str) -> Option<Vec<u8>> {
     let digits = text.as_bytes();
     let nibble = |digit: u8| char::from(digit).to_digit(16);
-    if digits.len() % 2 != 0 {
+    if !digits.len().is_multiple_of(2) {
         return None;
     }
     let pairs = digits.chunks_exact(2);

@@ -53,9 +53,14 @@ pub fn open(
         Ok(done) => done,
         Err(error) => {
             // Only what can never be in a block is forgotten.
-            if matches!(error, SubmitError::Refused { .. } | SubmitError::Failed { .. }) {
-                drop(pool);
-                pools.forget(&channel)?;
+            match error {
+                SubmitError::Funds { .. }
+                | SubmitError::Refused { .. }
+                | SubmitError::Failed { .. } => {
+                    drop(pool);
+                    pools.forget(&channel)?;
+                }
+                SubmitError::Lost(_) | SubmitError::Rpc(_) => {}
             }
             return Err(error.into());
         }
