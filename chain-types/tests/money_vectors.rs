@@ -161,7 +161,7 @@ fn transaction(payload: Payload) -> Value {
     assert_eq!(Transaction::decode(&bytes).as_ref(), Ok(&signed));
     assert_eq!(signed.verify(CHAIN), Ok(()));
     json!({
-        "body": serde_json::to_value(&body).unwrap(),
+        "body": serde_json::to_value(&body).expect("every body has a JSON form"),
         "bytes": hex(&bytes),
         "hash": hex(&transaction_hash(&bytes)),
     })
@@ -262,7 +262,7 @@ fn splits() -> Vec<Value> {
     let rows = [(1_000_099u128, 7_000, 1_000), (99, 5_000, 5_000), (1 << 95, 10_000, 0), (7, 0, 0)];
     rows.into_iter()
         .map(|(units, creator_bps, origin_bps)| {
-            let amount = Balance::new(units).unwrap();
+            let amount = Balance::new(units).expect("below 2^96");
             let parts = split::shares(amount, creator_bps, origin_bps);
             json!({
                 "amount": amount,
@@ -343,5 +343,5 @@ fn the_vectors_for_both_languages_are_current() {
 }
 
 fn encoded(value: &impl BorshSerialize) -> Vec<u8> {
-    borsh::to_vec(value).unwrap()
+    borsh::to_vec(value).expect("memory takes every byte")
 }
