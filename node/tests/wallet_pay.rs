@@ -432,7 +432,7 @@ fn a_ticket_lets_in_without_a_pool_until_it_is_taken_back() {
     world.done(creator, &format!("stream revoke {demo} {viewer}"));
     let end = watching.await_line(|line| line["event"] == "end");
     assert!(end["reason"].is_string(), "{end}");
-    world.refused("viewer", "watch demo --frames 1", "no access");
+    world.refused("viewer", "watch demo --frames 1", "no ticket");
 }
 
 /// An endpoint that only offers.

@@ -9,9 +9,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ::wallet::{Output, REPORT_EVERY, Stop};
+use ::wallet::{OpenPool, Output, Payer, PoolError, REPORT_EVERY, Stop};
 use anyhow::bail;
-use chain_types::{Balance, Frame, LaneState, StreamId};
+use chain_types::{Balance, ChannelId, Frame, LaneState, SignedVoucher, StreamId};
 use serde_json::json;
 
 use self::{
@@ -20,6 +20,7 @@ use self::{
     media::Media,
     peer::{Peer, Seen},
     show::{Show, Sight},
+    signer::{Signed, Signer, Task},
 };
 use super::{
     Surroundings,
@@ -33,6 +34,7 @@ mod join;
 mod media;
 mod peer;
 mod show;
+mod signer;
 
 /// A connection that is not there by then will not come.
 const CONNECT_MAX: Duration = Duration::from_secs(15);
@@ -61,6 +63,41 @@ struct Clocks {
     reported_ms: u64,
 }
 
+/// Paying while media flows.
+struct Running {
+    payer: Payer,
+    /// `None`: the session is over, and the pool is [`Session::keep`]'s.
+    signer: Option<Signer>,
+    channel: ChannelId,
+    /// The newest, to be sent again.
+    last: SignedVoucher,
+    signed_before: Balance,
+    /// Of the pool, by all sessions.
+    signed: Balance,
+    left: Balance,
+}
+
+impl Running {
+    fn new(paying: Paying, stream: StreamId) -> Self {
+        let Paying { payer, pool, last, signed_before } = paying;
+        let (channel, signed, left) =
+            (pool.pool().channel, pool.pool().signed(), pool.pool().left());
+        let signer = Some(Signer::new(pool, stream));
+        Self { payer, signer, channel, last, signed_before, signed, left }
+    }
+
+    fn sign(&self, task: Task) {
+        if let Some(signer) = &self.signer {
+            signer.send(task);
+        }
+    }
+
+    /// What was signed in this session.
+    fn paid(&self) -> Balance {
+        self.signed.saturating_sub(self.signed_before)
+    }
+}
+
 struct Session<'a> {
     args: &'a WatchArgs,
     stream: StreamId,
@@ -68,7 +105,7 @@ struct Session<'a> {
     show: Show,
     peer: Peer,
     courier: Courier,
-    paying: Option<Paying>,
+    paying: Option<Running>,
     media: Media,
     /// Frames for the relay.
     waiting: Vec<Vec<u8>>,
@@ -105,7 +142,7 @@ pub fn watch(around: &Surroundings, args: &WatchArgs) -> anyhow::Result<()> {
         show,
         peer,
         courier: Courier::new(url.join("/pay"), chain.clone(), stream, payee),
-        paying,
+        paying: paying.map(|paying| Running::new(paying, stream)),
         media: Media::new(began),
         waiting: Vec::new(),
         heard: Vec::new(),
@@ -255,20 +292,12 @@ impl Session<'_> {
         paying.payer.handle_timeout(now);
         while let Some(output) = paying.payer.poll() {
             match output {
-                Output::Bind(bind) => {
-                    let bind = Box::new(paying.pool.bind(bind, None));
-                    self.waiting.push(Frame::Bind(bind).encode());
-                }
-                Output::Pay { voucher, basis } => {
-                    paying.pay(voucher, basis, &self.stream)?;
-                    self.waiting.push(Frame::Voucher(Box::new(paying.last)).encode());
-                }
+                Output::Bind(bind) => paying.sign(Task::Bind(bind)),
+                Output::Pay { voucher, basis } => paying.sign(Task::Pay(voucher, basis)),
                 Output::Resend => {
                     self.waiting.push(Frame::Voucher(Box::new(paying.last)).encode());
                 }
-                Output::Raise(known) => {
-                    paying.pool.raise(&known)?;
-                }
+                Output::Raise(known) => paying.sign(Task::Raise(known)),
                 Output::AskChain => self.courier.send(Errand::Chain),
                 Output::Declined(stop) => {
                     let message = stop.to_string();
@@ -276,6 +305,19 @@ impl Session<'_> {
                 }
                 Output::Stop(stop) => return Ok(Some(End::Stop(stop))),
             }
+        }
+        while let Some(done) = paying.signer.as_ref().and_then(Signer::done) {
+            let Signed { frame, room, signed, left } = match done {
+                Ok(done) => done,
+                Err(PoolError::Room(limit)) => return Ok(Some(End::Stop(Stop::Room(limit)))),
+                Err(error) => return Err(error.into()),
+            };
+            paying.payer.set_room(room);
+            (paying.signed, paying.left) = (signed, left);
+            if let Some(Frame::Voucher(voucher)) = &frame {
+                paying.last = **voucher;
+            }
+            self.waiting.extend(frame.map(|frame| frame.encode()));
         }
         let surplus = self.waiting.len().saturating_sub(WAITING_MAX);
         self.waiting.drain(..surplus);
@@ -289,8 +331,7 @@ impl Session<'_> {
         self.clocks.report = now + REPORT_EVERY;
         let from_ms = std::mem::replace(&mut self.clocks.reported_ms, now_ms());
         let report = paying.payer.report(self.media.report(from_ms, self.clocks.reported_ms));
-        let signature = paying.pool.report(&report);
-        self.waiting.push(Frame::QualityReport(Box::new(report), signature).encode());
+        paying.sign(Task::Report(Box::new(report)));
     }
 
     fn send(&mut self, now: Instant) -> anyhow::Result<()> {
@@ -342,12 +383,12 @@ impl Session<'_> {
         };
         Sight {
             state: if self.is_held { "held" } else { state },
-            paid: self.paying.as_ref().map_or(Balance::ZERO, Paying::paid),
+            paid: self.paying.as_ref().map_or(Balance::ZERO, Running::paid),
             rate: payer.map_or(0, |payer| payer.terms().rate),
             packets: self.media.packets,
             frames: self.media.frames,
             bytes: self.media.bytes,
-            served_ms: payer.map_or(0, ::wallet::Payer::served_ms),
+            served_ms: payer.map_or(0, Payer::served_ms),
         }
     }
 
@@ -356,9 +397,11 @@ impl Session<'_> {
     fn keep(&mut self, end: Option<&End>) -> anyhow::Result<()> {
         self.count_media(Instant::now());
         let in_order = matches!(end, Some(End::Done | End::Stop(_)));
-        if let Some(paying) = &mut self.paying {
-            paying.pool.rest(&paying.payer.received(), in_order)?;
-        }
+        let Some(paying) = &mut self.paying else { return Ok(()) };
+        let Some(signer) = paying.signer.take() else { return Ok(()) };
+        let mut pool: OpenPool = signer.finish()?;
+        pool.rest(&paying.payer.received(), in_order)?;
+        (paying.signed, paying.left) = (pool.pool().signed(), pool.pool().left());
         Ok(())
     }
 
@@ -371,7 +414,7 @@ impl Session<'_> {
             End::Stop(stop) => Some(stop.to_string()),
             End::Gone(message) => Some(message),
         };
-        let pool = self.paying.as_ref().map(|paying| paying.pool.pool());
+        let paying = self.paying.as_ref();
         let seconds = (now - self.clocks.began).as_secs_f64();
         let facts = if self.args.json {
             let runs = self
@@ -381,10 +424,10 @@ impl Session<'_> {
                 .map(|(from, to)| json!([from.as_millis() as u64, to.as_millis() as u64]));
             json!({
                 "stream": self.stream,
-                "channel": pool.map(|pool| pool.channel),
+                "channel": paying.map(|paying| paying.channel),
                 "paid": paid,
-                "left": pool.map(::wallet::Pool::left),
-                "lane_signed": self.paying.as_ref().map(|paying| paying.payer.signed()),
+                "left": paying.map(|paying| paying.left),
+                "lane_signed": paying.map(|paying| paying.payer.signed()),
                 "served_ms": served_ms,
                 "media_ms": self.media.ms(),
                 "packets": packets,
@@ -394,8 +437,8 @@ impl Session<'_> {
                 "reason": reason,
             })
         } else {
-            let left = pool.map_or_else(String::new, |pool| {
-                format!(", {} left in the pool", sut(pool.left()))
+            let left = paying.map_or_else(String::new, |paying| {
+                format!(", {} left in the pool", sut(paying.left))
             });
             let message = format!(
                 "{} paid{left}; {packets} packets, {frames} frames, {} kB in {seconds:.1} s",

@@ -39,11 +39,6 @@ impl Paying {
         self.payer.set_room(self.pool.room(now_ms(), stream)?);
         Ok(())
     }
-
-    /// What was signed in this session.
-    pub fn paid(&self) -> Balance {
-        self.pool.pool().signed().saturating_sub(self.signed_before)
-    }
 }
 
 /// A session.

@@ -11,8 +11,8 @@ use super::peer::PacketSeen;
 
 /// A relay counts in slots of half a second: a packet stands for the half second after it.
 const SLOT: Duration = Duration::from_millis(500);
-/// A longer silence ends a run of media.
-const GAP: Duration = Duration::from_millis(700);
+/// A longer silence ends a run of media; a shorter one may be a busy machine's.
+const GAP: Duration = Duration::from_millis(1_500);
 /// Sources whose sequence numbers are followed; a relay sends two or three.
 const SOURCES_MAX: usize = 16;
 /// Runs of media that are kept for the summary.
