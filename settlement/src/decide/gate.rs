@@ -16,8 +16,8 @@ use crate::{
     lane::{Facts, GateWish, Pause, Standing},
 };
 
-/// A later deadline is not worth a command unless it is later by this much, ns; an earlier one is
-/// always sent.
+/// A later deadline is not worth a command unless it is later by this much, ns; an earlier one, and
+/// what the chain says, is always sent.
 const DEADLINE_STEP_NS: u64 = 100_000_000;
 
 impl Decider {
@@ -212,6 +212,7 @@ impl Decider {
             && gate.layer_cap == old.layer_cap
             && match (old.valid_until_ns, gate.valid_until_ns) {
                 (None, None) => true,
+                (Some(old), Some(new)) if cause == Cause::Chain => new == old,
                 (Some(old), Some(new)) => new >= old && new.saturating_sub(old) < DEADLINE_STEP_NS,
                 (None, Some(_)) | (Some(_), None) => false,
             };
