@@ -210,7 +210,9 @@ pub fn fingerprint(sdp: &str) -> Option<[u8; 32]> {
     let mut bytes = [0; 32];
     let mut pairs = text.trim().split(':');
     for byte in &mut bytes {
-        *byte = u8::from_str_radix(pairs.next().filter(|pair| pair.len() == 2)?, 16).ok()?;
+        // `from_str_radix` would take a sign.
+        let is_pair = |pair: &&str| pair.len() == 2 && pair.bytes().all(|b| b.is_ascii_hexdigit());
+        *byte = u8::from_str_radix(pairs.next().filter(is_pair)?, 16).ok()?;
     }
     pairs.next().is_none().then_some(bytes)
 }
