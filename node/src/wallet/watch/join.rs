@@ -1,6 +1,9 @@
 //! Coming in: offer, terms, the wallet's checks, Bind and first voucher, the relay's answer.
 
-use std::time::Instant;
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
 
 use ::wallet::{
     Agreed, Basis, Chain, Identity, Offer, OpenPool, Paid, Payer, Payment, Stop,
@@ -21,6 +24,9 @@ use crate::now_ms;
 
 /// Requests of one joining: for the terms, to pay, to pay what was still owed, and once more.
 const REQUESTS_MAX: usize = 5;
+/// A relay that is busy, or whose chain has just stood still, is asked again.
+const BUSY_MAX: u32 = 10;
+const BUSY_WAIT: Duration = Duration::from_secs(1);
 
 /// A paying session that was let in.
 pub struct Paying {
@@ -81,7 +87,9 @@ pub fn join(
     let joining = Joining { around, args, chain, key, stream, token, client_fingerprint };
     let whep = around.relay.at(&format!("/whep/{}", args.stream))?;
     let mut attempt: Option<Attempt> = None;
-    for _ in 0..REQUESTS_MAX {
+    let (mut requests, mut busy) = (0, 0);
+    while requests < REQUESTS_MAX {
+        requests += 1;
         let payment = attempt.as_ref().map(|attempt| attempt.header(args, chain.id()));
         let mut headers = vec![("Content-Type", "application/sdp")];
         headers.extend(payment.as_deref().map(|value| ("PAYMENT-SIGNATURE", value)));
@@ -97,6 +105,10 @@ pub fn join(
                     .and_then(|paying| peer.accept(&sdp).map(|()| paying));
                 let (paying, payee) = settled.inspect_err(|_| leave(&session))?;
                 return Ok(Joined { peer, session, paying, payee });
+            }
+            503 if busy < BUSY_MAX => {
+                (busy, requests) = (busy + 1, requests - 1);
+                thread::sleep(BUSY_WAIT);
             }
             401 | 402 => attempt = Some(joining.answer(&answer, attempt)?),
             // The terms have changed between two requests.
