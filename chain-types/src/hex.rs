@@ -1,6 +1,28 @@
-//! Lower-case hexadecimal, the text form of identifiers.
+//! Lower-case hexadecimal, the text form of identifiers and of bytes in JSON.
 
 use std::fmt;
+
+/// `bytes` as lower-case hex.
+pub fn text(bytes: &[u8]) -> String {
+    struct Text<'a>(&'a [u8]);
+    impl fmt::Display for Text<'_> {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write(self.0, f)
+        }
+    }
+    Text(bytes).to_string()
+}
+
+/// The bytes of a text of any even length; upper case is accepted.
+pub fn bytes(text: &str) -> Option<Vec<u8>> {
+    let digits = text.as_bytes();
+    if !digits.len().is_multiple_of(2) {
+        return None;
+    }
+    let nibble = |digit: u8| char::from(digit).to_digit(16);
+    let pairs = digits.chunks_exact(2);
+    pairs.map(|pair| u8::try_from(nibble(pair[0])? << 4 | nibble(pair[1])?).ok()).collect()
+}
 
 /// Writes `bytes` as lower-case hex.
 pub(crate) fn write(bytes: &[u8], f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -10,7 +10,7 @@ mod bind;
 mod code;
 mod delta;
 pub mod frame;
-mod hex;
+pub mod hex;
 mod id;
 mod keys;
 pub mod lane;

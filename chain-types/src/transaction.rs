@@ -430,10 +430,11 @@ fn present<'de, D: serde::Deserializer<'de>>(
 mod hash_hex {
     use serde::{Deserializer, Serializer};
 
-    use super::{Deserialize, hex_text, unhex};
+    use super::{Deserialize, unhex};
+    use crate::hex;
 
     pub fn serialize<S: Serializer>(hash: &[u8; 32], serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&hex_text(hash))
+        serializer.serialize_str(&hex::text(hash))
     }
 
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<[u8; 32], D::Error> {
@@ -444,7 +445,8 @@ mod hash_hex {
 mod voucher_hex {
     use serde::{Deserializer, Serializer, ser::SerializeSeq};
 
-    use super::{Deserialize, VOUCHER_SIGNED_BYTES, hex_text, unhex};
+    use super::{Deserialize, VOUCHER_SIGNED_BYTES, unhex};
+    use crate::hex;
 
     pub fn serialize<S: Serializer>(
         entries: &[[u8; VOUCHER_SIGNED_BYTES]],
@@ -452,7 +454,7 @@ mod voucher_hex {
     ) -> Result<S::Ok, S::Error> {
         let mut list = serializer.serialize_seq(Some(entries.len()))?;
         for entry in entries {
-            list.serialize_element(&hex_text(entry))?;
+            list.serialize_element(&hex::text(entry))?;
         }
         list.end()
     }
@@ -465,16 +467,6 @@ mod voucher_hex {
             .map(|text| unhex(text))
             .collect()
     }
-}
-
-fn hex_text(bytes: &[u8]) -> String {
-    struct Text<'a>(&'a [u8]);
-    impl std::fmt::Display for Text<'_> {
-        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-            crate::hex::write(self.0, f)
-        }
-    }
-    Text(bytes).to_string()
 }
 
 fn unhex<const N: usize, E: serde::de::Error>(text: &str) -> Result<[u8; N], E> {

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use chain_types::{AccountId, SigningKey};
+use chain_types::{AccountId, SigningKey, hex};
 
 use crate::file::{self, FileError};
 
@@ -51,9 +51,8 @@ impl Keystore {
     /// [`KeystoreError::Exists`], or the disk's.
     pub fn create(&self, seed: &[u8; 32]) -> Result<AccountId, KeystoreError> {
         file::create_dir(&self.dir)?;
-        let digits: String = seed.iter().map(|byte| format!("{byte:02x}")).collect();
         let path = self.path();
-        match file::create(&path, &format!("{digits}\n"))? {
+        match file::create(&path, &format!("{}\n", hex::text(seed)))? {
             true => Ok(AccountId::from(&SigningKey::from_bytes(seed))),
             false => Err(KeystoreError::Exists(path)),
         }

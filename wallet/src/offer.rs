@@ -1,7 +1,7 @@
 //! The HTTP face of paying (x402 v2): what a 402 asks, what the retry carries, what a 201 confirms.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use chain_types::{AccountId, Balance, SignedBind, SignedVoucher, Terms};
+use chain_types::{AccountId, Balance, SignedBind, SignedVoucher, Terms, hex};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -104,10 +104,9 @@ pub struct Payment<'a> {
 impl Payment<'_> {
     /// The value of `PAYMENT-SIGNATURE`.
     pub fn header(&self, chain_id: &str) -> String {
-        let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-        let mut payload = json!({ "bind": hex(&self.bind.encode()) });
+        let mut payload = json!({ "bind": hex::text(&self.bind.encode()) });
         if let Some(voucher) = self.voucher {
-            payload["voucher"] = hex(&voucher.encode()).into();
+            payload["voucher"] = hex::text(&voucher.encode()).into();
         }
         if let Some(token) = self.token {
             payload["token"] = token.into();

@@ -1,7 +1,6 @@
 //! The home directory: what survives a restart, and the lock that gives it to one node at a time.
 
 use std::{
-    fmt::Write as _,
     fs::{self, DirBuilder, File, OpenOptions, TryLockError},
     io::{self, Read, Seek, Write},
     os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
@@ -9,7 +8,7 @@ use std::{
 };
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use chain_types::SigningKey;
+use chain_types::{SigningKey, hex};
 use rand::RngCore;
 use rustls::{
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
@@ -189,24 +188,13 @@ pub fn signing_key(dir: &Path, name: &str) -> Result<SigningKey, HomeError> {
     let text = read_secret_or_create(&path, || {
         let mut seed = [0; 32];
         rand::rng().fill_bytes(&mut seed);
-        let mut text = String::with_capacity(65);
-        for byte in seed {
-            write!(text, "{byte:02x}").expect("writing to a string cannot fail");
-        }
-        text.push('\n');
-        Ok(text)
+        Ok(hex::text(&seed) + "\n")
     })?;
     let digits = text.trim_end();
     let damaged =
         |reason: &str| HomeError::Damaged { path: path.clone(), reason: reason.to_owned() };
-    if digits.len() != 64 || !digits.bytes().all(|b| b.is_ascii_hexdigit()) {
-        return Err(damaged("expected 64 hex digits"));
-    }
-    let mut seed = [0; 32];
-    for (byte, pair) in seed.iter_mut().zip(digits.as_bytes().chunks_exact(2)) {
-        let pair = std::str::from_utf8(pair).expect("hex digits are ASCII");
-        *byte = u8::from_str_radix(pair, 16).expect("two hex digits are a byte");
-    }
+    let seed = hex::bytes(digits).and_then(|bytes| bytes.try_into().ok());
+    let seed = seed.ok_or_else(|| damaged("expected 64 hex digits"))?;
     Ok(SigningKey::from_bytes(&seed))
 }
 

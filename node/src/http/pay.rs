@@ -13,7 +13,7 @@ use axum::{
     http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
 };
-use chain_types::{AccountId, SignedToken, StreamId};
+use chain_types::{AccountId, SignedToken, StreamId, hex};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use settlement::{Admit, Chain, Refusal};
@@ -216,7 +216,7 @@ pub async fn chain(State(http): State<Http>) -> Result<Response, Problem> {
         "relay": {
             "account": paying.payee,
             "relay_key": paying.relay_key,
-            "fingerprint": x402::hex(&http.control.relay().fingerprint()),
+            "fingerprint": hex::text(&http.control.relay().fingerprint()),
         },
         "params": {
             "fee_base": params.fee_base,
@@ -260,7 +260,7 @@ pub async fn faucet(
     let dripped = tokio::task::spawn_blocking(move || paying.chain.drip(account, peer.ip())).await;
     match dripped {
         Ok(Ok((hash, amount))) => {
-            Ok(fresh(json!({"hash": x402::hex(&hash).to_uppercase(), "amount": amount})))
+            Ok(fresh(json!({"hash": hex::text(&hash).to_uppercase(), "amount": amount})))
         }
         Ok(Err(error)) => Err(match error.downcast_ref::<FaucetRefused>() {
             Some(refused) => {

@@ -9,7 +9,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
-use chain_types::{SignedBind, SignedToken, SignedVoucher, Terms};
+use chain_types::{SignedBind, SignedToken, SignedVoucher, Terms, hex};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use settlement::{LaneStatus, Refusal};
@@ -75,12 +75,12 @@ fn read(value: &HeaderValue, chain_id: &str) -> Result<Payment, String> {
     if network != network_of(chain_id) {
         return Err(format!("network {network} is another chain than {}", network_of(chain_id)));
     }
-    let bind = unhex(&payload.bind).ok_or("bind is not hexadecimal")?;
+    let bind = hex::bytes(&payload.bind).ok_or("bind is not hexadecimal")?;
     let bind = SignedBind::decode(&bind).map_err(|error| error.to_string())?;
     let voucher = match payload.voucher {
         None => None,
         Some(text) => {
-            let bytes = unhex(&text).ok_or("voucher is not hexadecimal")?;
+            let bytes = hex::bytes(&text).ok_or("voucher is not hexadecimal")?;
             Some(SignedVoucher::decode(&bytes).map_err(|error| error.to_string())?)
         }
     };
@@ -89,26 +89,6 @@ fn read(value: &HeaderValue, chain_id: &str) -> Result<Payment, String> {
         Some(text) => Some(SignedToken::from_bearer(&text).map_err(|error| error.to_string())?),
     };
     Ok(Payment { bind: Some(bind), voucher, token })
-}
-
-/// Bytes of lower- or upper-case hex.
-pub fn unhex(text: &str) -> Option<Vec<u8>> {
-    let digits = text.as_bytes();
-    let nibble = |digit: u8| char::from(digit).to_digit(16);
-    if !digits.len().is_multiple_of(2) {
-        return None;
-    }
-    let pairs = digits.chunks_exact(2);
-    pairs.map(|pair| u8::try_from(nibble(pair[0])? << 4 | nibble(pair[1])?).ok()).collect()
-}
-
-/// Lower-case hex.
-pub fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        write!(text, "{byte:02x}").expect("writing to a string cannot fail");
-        text
-    })
 }
 
 /// CAIP-2 form of a chain's name.
@@ -132,7 +112,7 @@ pub fn response(admission: &settlement::Admission, chain_id: &str) -> HeaderValu
         "success": true,
         "network": network_of(chain_id),
         "payer": admission.viewer,
-        "bindAck": admission.bind_ack.map(|signature| hex(&signature)),
+        "bindAck": admission.bind_ack.map(|signature| hex::text(&signature)),
         "lane": admission.lane.as_ref().map(lane_json),
     });
     header_of(&body)

@@ -14,11 +14,12 @@ use chain_types::{
     AccountId, Balance, ChannelId, Policy, SignedBind, SignedToken, SignedVoucher, SigningKey,
     StreamId, TokenId, Voucher,
 };
+use sfu::offer_fingerprint;
 
 use super::{
     super::{Surroundings, args::WatchArgs, pools, said},
     courier,
-    peer::{Peer, fingerprint},
+    peer::Peer,
 };
 use crate::now_ms;
 
@@ -81,7 +82,8 @@ pub fn join(
     with_channel: bool,
 ) -> anyhow::Result<Joined> {
     let mut peer = Peer::new(around.relay.resolve()?, with_channel)?;
-    let client_fingerprint = fingerprint(&peer.offer).context("the offer names its certificate")?;
+    let client_fingerprint =
+        offer_fingerprint(&peer.offer).context("the offer names its certificate")?;
     let token = args.token.as_deref().map(|text| SignedToken::from_bearer(text.trim()));
     let token = token.transpose().context("--token")?;
     let joining = Joining { around, args, chain, key, stream, token, client_fingerprint };
@@ -132,7 +134,7 @@ fn settle(
     chain_id: &str,
 ) -> anyhow::Result<(Option<Paying>, AccountId)> {
     let Some(attempt) = attempt else { return Ok((None, AccountId::ZERO)) };
-    let shown = fingerprint(sdp).ok_or(Stop::Tampered("the answer names no certificate"))?;
+    let shown = offer_fingerprint(sdp).ok_or(Stop::Tampered("the answer names no certificate"))?;
     let paid = answer.header("payment-response").map(Paid::read).transpose()?;
     let ack = paid.as_ref().and_then(Paid::bind_ack);
     match attempt {

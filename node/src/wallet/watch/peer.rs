@@ -203,22 +203,10 @@ fn bind_towards(server: SocketAddr) -> io::Result<(UdpSocket, SocketAddr)> {
     Ok((socket, local))
 }
 
-/// The SHA-256 fingerprint of the certificate in an SDP (RFC 8122 §5).
-pub fn fingerprint(sdp: &str) -> Option<[u8; 32]> {
-    let prefix = "a=fingerprint:sha-256 ";
-    let text = sdp.lines().find_map(|line| line.strip_prefix(prefix))?;
-    let mut bytes = [0; 32];
-    let mut pairs = text.trim().split(':');
-    for byte in &mut bytes {
-        // `from_str_radix` would take a sign.
-        let is_pair = |pair: &&str| pair.len() == 2 && pair.bytes().all(|b| b.is_ascii_hexdigit());
-        *byte = u8::from_str_radix(pairs.next().filter(is_pair)?, 16).ok()?;
-    }
-    pairs.next().is_none().then_some(bytes)
-}
-
 #[cfg(test)]
 mod tests {
+    use sfu::offer_fingerprint as fingerprint;
+
     use super::*;
 
     #[test]
