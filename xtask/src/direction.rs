@@ -14,6 +14,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("consensus-abci", &["chain-types"]),
     ("discovery", &["chain-types"]),
     ("light", &["chain-types"]),
+    ("comet", &["light", "chain-types"]),
     ("wallet", &["chain-types"]),
     ("settlement", &["sfu", "light", "chain-types"]),
     (
@@ -26,6 +27,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "consensus-abci",
             "discovery",
             "light",
+            "comet",
             "settlement",
             "wallet",
         ],

@@ -1,0 +1,1 @@
+//! The program: found, configured, started, supervised.

@@ -1,0 +1,1 @@
+//! CometBFT's RPC, asked by blocking calls.

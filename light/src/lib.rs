@@ -1,0 +1,1 @@
+//! Headers and records of the chain, verified without trusting who sends them.
