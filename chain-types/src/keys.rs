@@ -41,7 +41,8 @@ impl StateKey {
     pub const LANES: &[u8] = b"lane/";
     /// Prefix of all relays.
     pub const RELAYS: &[u8] = b"relay/";
-    const PARAMS: &[u8] = b"param/chain";
+    /// The key of the parameters.
+    pub const PARAMS: &[u8] = b"param/chain";
     const SUPPLY: &[u8] = b"pool/supply";
     const FEE_POOL: &[u8] = b"pool/fees";
 

@@ -9,6 +9,7 @@ mod balance;
 mod bind;
 mod code;
 mod delta;
+pub mod follow;
 pub mod frame;
 pub mod hex;
 mod id;

@@ -1,10 +1,11 @@
 //! Events as CometBFT shows and indexes them: a type and attributes, all text.
 
 use bytes::Bytes;
-use chain_types::{CODESPACE, ChainEvent};
+use chain_types::{CODESPACE, ChainEvent, follow, hex};
 use tendermint_proto::v0_38::abci::{Event, EventAttribute, ExecTxResult};
 
 use super::execute::Executed;
+use crate::store::Writes;
 
 /// What a block's results say about a transaction.
 pub(super) fn result(done: &Executed) -> ExecTxResult {
@@ -85,6 +86,18 @@ fn to_abci(event: &ChainEvent) -> Event {
         ChainEvent::Fee { payer, amount, burned } => {
             new("fee", &[("payer", payer), ("amount", amount), ("burned", burned)])
         }
+    }
+}
+
+/// The block's own event: which followed records it changed. Not indexed: it is read by height.
+pub(super) fn changes(writes: &Writes) -> Vec<Event> {
+    let attribute =
+        |key: &Vec<u8>| EventAttribute { key: hex::text(key), value: String::new(), index: false };
+    let attributes: Vec<_> =
+        writes.keys().filter(|key| follow::is_followed(key)).map(attribute).collect();
+    match attributes.is_empty() {
+        true => Vec::new(),
+        false => vec![Event { r#type: follow::CHANGES_EVENT.to_owned(), attributes }],
     }
 }
 

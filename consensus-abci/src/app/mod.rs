@@ -336,8 +336,14 @@ impl App {
             chain_id: None,
         })?;
         let app_hash = Bytes::copy_from_slice(&prepared.head().app_hash);
+        let block_events = events::changes(prepared.writes());
         *lock(&self.finalized) = Some(Finalized { prepared, events, results });
-        Ok(ResponseFinalizeBlock { tx_results, app_hash, ..ResponseFinalizeBlock::default() })
+        Ok(ResponseFinalizeBlock {
+            events: block_events,
+            tx_results,
+            app_hash,
+            ..ResponseFinalizeBlock::default()
+        })
     }
 
     fn make_durable(&self) -> Result<(), Failure> {

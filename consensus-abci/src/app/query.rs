@@ -5,6 +5,7 @@ use bytes::Bytes;
 use chain_types::{
     AccessRecord, Account, AccountId, Balance, CODESPACE, Channel, ChannelId, LaneKey, LaneRecord,
     Params, RelayRecord, ResultCode, StateKey, StreamId, StreamMetadata, Supply,
+    follow::{FOLLOWED, LIST_KEYS_MAX, ListRequest, VALUES_MAX},
 };
 use serde::Serialize;
 use tendermint_proto::v0_38::{
@@ -25,7 +26,7 @@ pub const LIST_MAX: usize = 500;
 pub const PROOF_TYPE: &str = "ics23:jmt";
 
 /// For people who ask for another path.
-const PATHS: &str = "/store/app/key, /account/{hex}, /stream/{id}, /streams, \
+const PATHS: &str = "/store/app/key, /store/app/list, /store/app/values, /account/{hex}, /stream/{id}, /streams, \
      /streams/by-creator/{hex}, /channel/{id}, /channels/by-payer/{hex}, \
      /channels/by-payee/{hex}, /lanes/{channel}, /access/{stream}/{viewer}, /relay/{account}, \
      /relays, /params, /supply";
@@ -140,6 +141,8 @@ impl<'a> Question<'a> {
         let parts: Vec<&str> = request.path.split('/').skip(1).collect();
         let value = match parts.as_slice() {
             ["store", "app", "key"] => return self.raw(request),
+            ["store", "app", "list"] => self.keys(&request.data)?,
+            ["store", "app", "values"] => return self.values(request),
             ["account", account] => {
                 let account: AccountId = id(account)?;
                 let record = self.record::<Account>(StateKey::Account(account))?;
@@ -260,6 +263,46 @@ impl<'a> Question<'a> {
         Ok(ResponseQuery { key: key.clone(), proof_ops, ..response })
     }
 
+    /// Keys of followed records, for whoever asks for their values next.
+    fn keys(&self, data: &[u8]) -> Result<Vec<u8>, NoAnswer> {
+        let ListRequest { prefix, after, limit } = borsh_of(data)?;
+        if !FOLLOWED.contains(&prefix.as_slice()) {
+            let known = FOLLOWED.iter().map(|prefix| String::from_utf8_lossy(prefix));
+            let log = format!("keys are listed of {}", known.collect::<Vec<_>>().join(", "));
+            return Err(NoAnswer::Refused(ResultCode::NotFound, log));
+        }
+        let behind = after.unwrap_or_default();
+        let limit = usize::from(limit.min(LIST_KEYS_MAX));
+        let mut keys = Vec::new();
+        for entry in self.snapshot.0.prefix_behind(&prefix, &behind).take(limit) {
+            keys.push(entry?.0);
+        }
+        Ok(borsh::to_vec(&keys).expect("a vector takes every byte"))
+    }
+
+    /// Values of several keys at one height, each with its proof where they are asked for.
+    fn values(&self, request: &RequestQuery) -> Result<ResponseQuery, NoAnswer> {
+        let keys: Vec<Vec<u8>> = borsh_of(&request.data)?;
+        if keys.len() > VALUES_MAX {
+            let log = format!("{} keys in one question, {VALUES_MAX} at most", keys.len());
+            return Err(NoAnswer::Refused(ResultCode::TooLarge, log));
+        }
+        let mut values = Vec::with_capacity(keys.len());
+        let mut ops = Vec::with_capacity(keys.len());
+        for key in keys {
+            if !request.prove {
+                values.push(self.value(&key)?);
+                continue;
+            }
+            let Proved { value, proof } = self.snapshot.0.proof(&key, self.height)?;
+            values.push(value);
+            ops.push(ProofOp { r#type: PROOF_TYPE.to_owned(), key, data: proof });
+        }
+        let response = self.response(borsh::to_vec(&values).expect("a vector takes every byte"));
+        let proof_ops = request.prove.then_some(ProofOps { ops });
+        Ok(ResponseQuery { proof_ops, ..response })
+    }
+
     fn channel(&self, id: ChannelId) -> Result<WithId<Channel>, NoAnswer> {
         Ok(WithId { id, record: self.record(StateKey::Channel(id))? })
     }
@@ -292,6 +335,11 @@ impl<'a> Question<'a> {
 
 fn id<T: std::str::FromStr<Err: std::fmt::Display>>(text: &str) -> Result<T, NoAnswer> {
     text.parse().map_err(|error| NoAnswer::Refused(ResultCode::Decode, format!("{text}: {error}")))
+}
+
+fn borsh_of<T: BorshDeserialize>(data: &[u8]) -> Result<T, NoAnswer> {
+    borsh::from_slice(data)
+        .map_err(|error| NoAnswer::Refused(ResultCode::Decode, format!("the data: {error}")))
 }
 
 fn json(value: &impl Serialize) -> Vec<u8> {

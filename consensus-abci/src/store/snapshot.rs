@@ -1,5 +1,7 @@
 //! One height of the state, read while the next ones are written.
 
+use std::ops::Bound;
+
 use fjall::{Database, Readable};
 use jmt::{KeyHash, Sha256Jmt};
 use prost13::Message;
@@ -65,6 +67,20 @@ impl Snapshot {
     /// Keys that begin with `prefix` and their values, in the order of their bytes.
     pub fn prefix(&self, prefix: &[u8]) -> Entries {
         Entries(self.view.prefix(&self.tables.flat, prefix))
+    }
+
+    /// As [`Snapshot::prefix`], from behind the key `after` on.
+    pub fn prefix_behind(&self, prefix: &[u8], after: &[u8]) -> Entries {
+        if after < prefix {
+            return self.prefix(prefix);
+        }
+        let mut end = prefix.to_vec();
+        // Prefixes are ASCII: the next byte is there.
+        if let Some(last) = end.last_mut() {
+            *last = last.saturating_add(1);
+        }
+        let range = (Bound::Excluded(after.to_vec()), Bound::Excluded(end));
+        Entries(self.view.range(&self.tables.flat, range))
     }
 
     /// Index keys that begin with `prefix`, in the order of their bytes; the prefix is cut off.

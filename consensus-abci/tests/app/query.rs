@@ -1,11 +1,13 @@
 //! ABCI queries: records as JSON, raw values with proofs, and sentences for what is not there.
 
-use chain_types::{Account, ChannelId, Payload, Policy, ResultCode, StateKey, StreamMetadata};
+use chain_types::{
+    Account, ChannelId, Payload, Policy, ResultCode, StateKey, StreamMetadata, follow,
+};
 use consensus_abci::{app::PROOF_TYPE, application::Application};
 use ics23::{CommitmentProof, HostFunctionsManager};
 use prost13::Message;
 use serde_json::Value;
-use tendermint_proto::v0_38::abci::{RequestQuery, ResponseQuery};
+use tendermint_proto::v0_38::abci::{RequestQuery, ResponseFinalizeBlock, ResponseQuery};
 
 use crate::world::*;
 
@@ -160,6 +162,61 @@ fn a_raw_value_is_proved_under_the_app_hash_of_its_height() {
     assert!(!is_absent(&key));
     let plain = world.ask("/store/app/key", &key, 0, false);
     assert!(plain.proof_ops.is_none() && !plain.value.is_empty());
+}
+
+#[test]
+fn who_follows_from_afar_learns_which_records_changed_and_proves_each() {
+    let mut world = World::new();
+    let stream = world.register(Policy::Free);
+    let key = StateKey::Stream(stream).to_bytes();
+    let changed = |response: &ResponseFinalizeBlock| -> Vec<Vec<u8>> {
+        let event = response.events.iter().find(|event| event.r#type == follow::CHANGES_EVENT);
+        let keys = event.iter().flat_map(|event| &event.attributes);
+        keys.map(|attribute| chain_types::hex::bytes(&attribute.key).unwrap()).collect()
+    };
+    let ended = world.sign("creator", Payload::EndStream { stream });
+    assert_eq!(changed(&world.block(vec![ended])), [key.clone()]);
+    // Accounts change with every fee; they are no records that a relay follows.
+    let transfer = world.sign("viewer", Payload::Transfer { to: id("relay"), amount: sut(5) });
+    assert_eq!(changed(&world.block(vec![transfer])), Vec::<Vec<u8>>::new());
+
+    let list = |prefix: &[u8], after: Option<&Vec<u8>>, limit| {
+        let prefix = prefix.to_vec();
+        let request = follow::ListRequest { prefix, after: after.cloned(), limit };
+        world.ask(follow::LIST_PATH, &borsh::to_vec(&request).unwrap(), 0, false)
+    };
+    let keys =
+        |response: &ResponseQuery| -> Vec<Vec<u8>> { borsh::from_slice(&response.value).unwrap() };
+    let streams = keys(&list(StateKey::STREAMS, None, 100));
+    assert!(streams.contains(&key));
+    assert_eq!(keys(&list(StateKey::STREAMS, streams.last(), 100)), Vec::<Vec<u8>>::new());
+    let paged = keys(&list(StateKey::STREAMS, None, 1));
+    assert_eq!(paged, streams[..1]);
+    assert_eq!(keys(&list(StateKey::STREAMS, paged.last(), 100)), streams[1..]);
+    assert_eq!(keys(&list(StateKey::PARAMS, None, 1)), [StateKey::Params.to_bytes()]);
+    assert_ne!(list(StateKey::ACCOUNTS, None, 1).code, 0);
+    assert_ne!(world.ask(follow::LIST_PATH, b"no borsh", 0, false).code, 0);
+
+    let height = i64::try_from(world.app.snapshot().height()).unwrap();
+    let root = world.app.snapshot().head().unwrap().app_hash.to_vec();
+    let absent = StateKey::Stream(chain_types::StreamId([7; 32])).to_bytes();
+    let asked = vec![key, absent];
+    let response = world.ask(follow::VALUES_PATH, &borsh::to_vec(&asked).unwrap(), height, true);
+    let values: Vec<Option<Vec<u8>>> = borsh::from_slice(&response.value).unwrap();
+    let ops = response.proof_ops.unwrap().ops;
+    let proofs: Vec<_> =
+        ops.iter().map(|op| CommitmentProof::decode(&op.data[..]).unwrap()).collect();
+    let spec = jmt::ics23_spec();
+    let stored = values[0].as_ref().unwrap();
+    assert!(ics23::verify_membership::<HostFunctionsManager>(
+        &proofs[0], &spec, &root, &asked[0], stored
+    ));
+    assert_eq!(values[1], None);
+    assert!(ics23::verify_non_membership::<HostFunctionsManager>(
+        &proofs[1], &spec, &root, &asked[1]
+    ));
+    let many = vec![asked[0].clone(); follow::VALUES_MAX + 1];
+    assert_ne!(world.ask(follow::VALUES_PATH, &borsh::to_vec(&many).unwrap(), 0, false).code, 0);
 }
 
 #[test]
