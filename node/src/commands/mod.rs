@@ -1,0 +1,59 @@
+//! What an operator does besides running a node: the home, its keys, the chain, a word each.
+
+use anyhow::Context as _;
+use clap::{Command, Subcommand};
+
+use crate::config::Config;
+
+mod comet;
+mod completions;
+mod keys;
+mod prompt;
+mod version;
+
+pub use version::version;
+
+/// An operator's command.
+#[derive(Debug, PartialEq, Eq, Subcommand)]
+pub enum OperatorCommand {
+    /// Accounts of the home: their words, their ids, a backup of them
+    #[command(subcommand)]
+    Keys(keys::KeysCommand),
+    /// What CometBFT calls this node and its validator
+    #[command(subcommand)]
+    Comet(comet::CometCommand),
+    /// Prints a script that completes this program's commands in a shell
+    Completions(completions::CompletionsArgs),
+}
+
+impl OperatorCommand {
+    /// `command` with these commands, each with the arguments of `home`.
+    pub fn add_to(command: Command, home: &[clap::Arg]) -> Command {
+        let own = Self::augment_subcommands(Command::new("own"));
+        let with_home =
+            |own: &Command| own.clone().args(home.iter().cloned().map(|arg| arg.global(true)));
+        command.subcommands(own.get_subcommands().map(with_home))
+    }
+}
+
+/// Carries out one command.
+///
+/// # Errors
+/// A sentence that says what to do next.
+pub fn run(command: OperatorCommand, config: &Config) -> anyhow::Result<()> {
+    let home = config.home.as_path();
+    match command {
+        OperatorCommand::Keys(command) => keys::run(command, home),
+        OperatorCommand::Comet(command) => comet::run(command, home),
+        OperatorCommand::Completions(args) => completions::run(args),
+    }
+}
+
+/// Writes to stdout; a reader that went away is no failure of the command.
+fn say(text: &str) -> anyhow::Result<()> {
+    use std::io::{ErrorKind, Write};
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error).context("stdout"),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
