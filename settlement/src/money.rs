@@ -16,7 +16,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use sfu::ports::{Frame, SessionKey, SlotId, SlotUsage, UsageReport};
 
 use crate::{
-    decide::{Config, Counters, Decider, Input, PostError, Time, Usage},
+    decide::{Config, Counters, Decider, Input, Limits, PostError, Time, Usage},
     event::{self, SutantraEvent},
     log::LogOpenError,
     ports::{Admission, AdmissionId, Admit, Chain, ChainError, Outlets, Refusal},
@@ -74,6 +74,11 @@ pub enum StartError {
     #[error("account {0} may not redeem: the fee wallet is the relay's key or the payee's")]
     FeeWallet(AccountId),
 }
+
+/// A voucher each so many milliseconds is out of the range that payers accept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a voucher each {0} ms is out of the range of 250 to 10,000 ms")]
+pub struct CadenceOutOfRange(pub u32);
 
 /// What the chain says about a stream, for pages.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -225,6 +230,18 @@ impl Money {
         let token = *token;
         self.ask(move |decider, now| decider.publish_allowed(now, &stream, &token))
             .unwrap_or(Err(Refusal::Books("it is stopping")))
+    }
+
+    /// Takes other limits while sessions run: new terms carry them, sessions go on.
+    ///
+    /// # Errors
+    /// The cadence is out of range; then nothing changes.
+    pub fn reconfigure(&self, limits: Limits) -> Result<(), CadenceOutOfRange> {
+        if !chain_types::CADENCE_MS.contains(&limits.cadence_ms) {
+            return Err(CadenceOutOfRange(limits.cadence_ms));
+        }
+        self.tell(Input::Reconfigured(Box::new(limits)));
+        Ok(())
     }
 
     /// Events from now on.

@@ -89,6 +89,21 @@ pub struct Config {
     pub min_share_bps: u16,
 }
 
+/// What the operator may change while sessions run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// As [`Config::cadence_ms`]; a running payer keeps the cadence that it was told.
+    pub cadence_ms: u32,
+    /// As [`Config::grace_ms`], also for running sessions.
+    pub grace_ms: u32,
+    /// As [`Config::exposure_seconds`].
+    pub exposure_seconds: u32,
+    /// As [`Config::serve_free`].
+    pub serve_free: Vec<AccountId>,
+    /// As [`Config::min_share_bps`], for admissions from now on.
+    pub min_share_bps: u16,
+}
+
 /// What one session was sent since it began: absolute values, so that a lost report costs nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Usage {
@@ -161,6 +176,8 @@ pub enum Input {
     },
     /// It can be written again.
     LogRecovered,
+    /// The operator chose other limits: each session is looked at again at once.
+    Reconfigured(Box<Limits>),
     /// Time has passed.
     Tick,
 }
@@ -337,9 +354,24 @@ impl Decider {
             Input::Synced { sequence } => self.book.synced(sequence),
             Input::LogFailed { reason } => self.log_failed(now, reason, out),
             Input::LogRecovered => self.log_recovered(now, out),
+            Input::Reconfigured(limits) => self.reconfigured(now, *limits, out),
             Input::Tick => {}
         }
         self.time_passed(now, out);
+    }
+
+    fn reconfigured(&mut self, now: Time, limits: Limits, out: &mut Vec<Output>) {
+        // No `..`: a limit that is not taken over does not compile.
+        let Limits { cadence_ms, grace_ms, exposure_seconds, serve_free, min_share_bps } = limits;
+        self.config.cadence_ms = cadence_ms;
+        self.config.grace_ms = grace_ms;
+        self.config.exposure_seconds = exposure_seconds;
+        self.config.serve_free = serve_free;
+        self.config.min_share_bps = min_share_bps;
+        let sessions: Vec<_> = self.sessions.keys().copied().collect();
+        for session in sessions {
+            self.evaluate(now, session, Cause::Time, out);
+        }
     }
 
     /// When [`Input::Tick`] is needed at the latest, monotonic ns.

@@ -404,6 +404,7 @@ impl Input {
             Self::Synced { .. } => "synced",
             Self::LogFailed { .. } => "log failed",
             Self::LogRecovered => "log recovered",
+            Self::Reconfigured(_) => "reconfigured",
             Self::Tick => "tick",
         }
     }

@@ -2,6 +2,7 @@
 
 mod admission;
 mod lane_model;
+mod limits;
 mod media;
 mod payment;
 mod places;
