@@ -9,6 +9,8 @@ pub struct Banner {
     pub version: String,
     /// Address of the pages, without a slash at its end.
     pub base_url: String,
+    /// Media is forwarded here.
+    pub is_relay: bool,
     /// Where the demo plays, if it does.
     pub demo: Option<String>,
     /// In the order of weight.
@@ -59,7 +61,7 @@ pub fn render(banner: &Banner, colour: bool) -> String {
         false => text.to_owned(),
     };
     // No `..`: what is not shown does not compile.
-    let Banner { version, base_url, demo, checks, lan, token_hint } = banner;
+    let Banner { version, base_url, is_relay, demo, checks, lan, token_hint } = banner;
     let mut out = String::new();
     let mut line = |text: &str| writeln!(out, "{text}").expect("writing to a string cannot fail");
 
@@ -70,8 +72,10 @@ pub fn render(banner: &Banner, colour: bool) -> String {
     if let Some(demo) = demo {
         line(&format!("  Demo     {demo}"));
     }
-    line(&format!("  WHIP     {base_url}/whip/<stream>"));
-    line(&format!("  WHEP     {base_url}/whep/<stream>"));
+    if *is_relay {
+        line(&format!("  WHIP     {base_url}/whip/<stream>"));
+        line(&format!("  WHEP     {base_url}/whep/<stream>"));
+    }
     line(&format!("  Metrics  {base_url}/metrics"));
     line("");
     let width = checks.iter().map(|check| check.name.len()).max().unwrap_or(0);
@@ -120,6 +124,7 @@ mod tests {
             remedy: remedy.iter().map(ToString::to_string).collect(),
         };
         Banner {
+            is_relay: true,
             version: "0.1.0".to_owned(),
             base_url: "http://127.0.0.1:8080".to_owned(),
             demo: Some("http://127.0.0.1:8080/watch/demo".to_owned()),

@@ -1,48 +1,32 @@
-//! The chain in this process: application and engine, their files, and who has money at the start.
+//! The node's chain: kept in this process or followed from afar, and what every node does on it.
 
 use std::{
-    collections::BTreeMap,
-    net::IpAddr,
-    path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    path::Path,
+    sync::Arc,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use anyhow::{Context, anyhow, bail};
+use axum::Router;
 use chain_types::{
-    AccessRecord, Account, AccountId, Balance, BlockDelta, Channel, LaneRecord, Params, Payload,
-    Policy, Price, RelayFacts, RelayRecord, ResultCode, SigningKey, SplitShares, StateChange,
-    StateKey, StreamId, StreamMetadata, TransactionBody, transaction_hash,
-};
-use consensus_abci::{
-    app::{App, StateError, StateSnapshot},
-    engine::{BroadcastError, Engine, EngineConfig, Genesis, MempoolError, NodeKey, ValidatorKey},
+    AccountId, Balance, BlockDelta, Params, Payload, RelayFacts, RelayRecord, ResultCode,
+    SigningKey, StreamId, StreamMetadata, TransactionBody, transaction_hash,
 };
 use crossbeam_channel::{Receiver, RecvTimeoutError};
-use settlement::{Chain, ChainError, Snapshot, SubmitError};
+use settlement::{ChainError, SubmitError};
 
 use crate::config::home;
 
 mod faucet;
 mod files;
+pub mod genesis;
+mod local;
 
-pub use faucet::FaucetRefused;
-use faucet::{DROP, Faucet};
+pub use faucet::{FaucetRefused, Till};
+pub use local::{Begin, LocalChain};
 
-/// What each of the node's own accounts begins with on a development chain.
-const OWN_BALANCE: Balance = Balance::of(10_000_000_000_000);
-/// What the faucet begins with.
-const FAUCET_BALANCE: Balance = Balance::of(1_000_000_000_000_000_000);
-/// Price of the demo stream, units per second: 0.001 SUT.
-const DEMO_RATE: u64 = 1_000_000;
-/// Share of the demo stream's creator; the relay has the rest.
-const DEMO_SPLIT: SplitShares = SplitShares { creator_bps: 7_000, origin_bps: 0 };
-/// An hour of the demo.
-const DEMO_TICKET: (Balance, u64) = (Balance::of(2_000_000_000), 3_600_000);
-/// Blocks that may be waiting for a follower; one that is slower resynchronises.
-const DELTAS_MAX: usize = 1024;
 /// How long a transaction of this node's own may take into a block.
-const COMMIT_MAX: Duration = Duration::from_secs(10);
+const COMMIT_MAX: Duration = Duration::from_secs(20);
 /// A block that is further from the clock is no present.
 const BLOCK_AGE_MAX: Duration = Duration::from_secs(5);
 /// For how many blocks such a transaction is good.
@@ -56,84 +40,76 @@ pub struct Keys {
     pub relay: SigningKey,
     /// Creator of the demo stream.
     pub creator: SigningKey,
-    /// Gives play money away.
-    faucet: SigningKey,
+    /// Gives play money away, where the chain has some.
+    pub faucet: Option<SigningKey>,
 }
 
 impl Keys {
-    /// Reads them; makes those that are missing.
-    pub fn open(home: &Path) -> Result<Self, home::HomeError> {
+    /// Reads them; makes those that are missing, the faucet's only where play money is wanted.
+    pub fn open(home: &Path, faucet: bool) -> Result<Self, home::HomeError> {
         let key = |name| home::signing_key(home, name);
+        let has_faucet = faucet || home.join("keys/faucet.key").exists();
         Ok(Self {
             operator: key("operator")?,
             relay: key("relay")?,
             creator: key("creator")?,
-            faucet: key("faucet")?,
+            faucet: has_faucet.then(|| key("faucet")).transpose()?,
         })
     }
 }
 
-/// A chain of one validator, alive as long as this process.
-pub struct EmbeddedChain {
-    app: Arc<App>,
-    engine: Engine,
-    faucet_key: SigningKey,
-    faucet: Mutex<Faucet>,
-    /// Held while a transaction of the faucet is made: one nonce, one transaction.
-    faucet_turn: Mutex<()>,
+/// The newest block that this node knows.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Head {
+    /// Its height; 0 before the first.
+    pub height: u64,
+    /// Its time, unix ms.
+    pub block_time_ms: u64,
 }
 
-impl EmbeddedChain {
-    /// Opens the chain of this home, or begins one with a new name.
-    pub fn start(home: &Path, keys: &Keys) -> anyhow::Result<Arc<Self>> {
-        files::check(home)?;
-        let dir = home.join("chain");
-        home::create_dir(&dir)?;
-        let config = home.join("config");
-        home::create_dir(&config)?;
-        let validator = ValidatorKey::load_or_create(&config.join("priv_validator_key.json"))?;
-        let node_key = NodeKey::load_or_create(&config.join("node_key.json"))?;
-        let genesis = Genesis::load_or_create(&config.join("genesis.json"), || {
-            development_genesis(&validator, keys)
-        })?;
-        let state_file: PathBuf = dir.join("priv_validator_state.json");
-        let app = Arc::new(App::open(&dir.join("state"))?);
-        let config =
-            EngineConfig::new(dir.join("blocks"), genesis, validator, node_key, state_file);
-        let engine = Engine::start(config, app.clone())?;
-        Ok(Arc::new(Self {
-            app,
-            engine,
-            faucet_key: keys.faucet.clone(),
-            faucet: Mutex::default(),
-            faucet_turn: Mutex::default(),
-        }))
-    }
+/// What a node asks of its chain, beyond what MONEY does. No method waits for the network, but those
+/// of [`settlement::Chain`].
+pub trait NodeChain: settlement::Chain {
+    /// The newest block.
+    fn head(&self) -> Head;
 
-    /// The engine, for its RPC.
-    pub fn engine(&self) -> &Engine {
-        &self.engine
-    }
+    /// Why nothing goes on, and what to do; `None`: it does.
+    fn halted(&self) -> Option<String>;
 
-    /// The newest committed state.
-    pub fn read(&self) -> StateSnapshot {
-        self.app.snapshot()
-    }
+    /// Transactions that wait for a block, where this process knows.
+    fn waiting(&self) -> Option<usize>;
 
     /// The chain's parameters.
-    pub fn params(&self) -> Result<Params, ChainError> {
-        self.read().params().map_err(unreadable)
-    }
+    ///
+    /// # Errors
+    /// The chain cannot be read now; so for those below.
+    fn params(&self) -> Result<Params, ChainError>;
+
+    /// What it says about a stream.
+    fn stream(&self, stream: &StreamId) -> Result<Option<StreamMetadata>, ChainError>;
+
+    /// What it says about a relay.
+    fn relay(&self, account: &AccountId) -> Result<Option<RelayRecord>, ChainError>;
+
+    /// Every block from now on; ends for who is too slow.
+    fn blocks(&self) -> Receiver<Arc<BlockDelta>>;
+
+    /// The chain's CometBFT RPC, for pages and tools.
+    fn rpc_router(&self) -> Router;
+
+    /// Who makes the blocks, for people.
+    fn engine(&self) -> String;
+
+    /// Ends what goes on in this process.
+    fn stop(&self);
 
     /// Why nobody can rely on the chain now, in a sentence that says what to do; `None`: it goes on.
-    pub fn is_stale(&self) -> Option<String> {
-        if let Some(halted) = self.engine.is_halted() {
-            return Some(format!(
-                "The chain has stopped ({halted}): mend that, such as by freeing disk space, and start the node again."
-            ));
+    fn is_stale(&self) -> Option<String> {
+        if let Some(halted) = self.halted() {
+            return Some(format!("The chain has stopped ({halted})."));
         }
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let newest = Duration::from_millis(self.engine.latest_block_time_ms());
+        let newest = Duration::from_millis(self.head().block_time_ms);
         let apart = now.abs_diff(newest);
         (apart > BLOCK_AGE_MAX).then(|| {
             format!(
@@ -142,215 +118,121 @@ impl EmbeddedChain {
             )
         })
     }
+}
 
-    /// Finishes the block that is being made and stops.
-    pub fn stop(&self) {
-        self.engine.stop();
+/// Signs, sends and waits until it is in a block. Blocks for a block's time.
+///
+/// # Errors
+/// A refusal in the chain's words, or no block in time.
+pub fn transact(
+    chain: &dyn NodeChain,
+    key: &SigningKey,
+    payload: Payload,
+) -> anyhow::Result<[u8; 32]> {
+    let signer = AccountId::from(key);
+    let nonce = chain.account(&signer)?.nonce;
+    let params = chain.params()?;
+    let mut body = TransactionBody {
+        signer,
+        fee_payer: None,
+        nonce,
+        valid_until_height: chain.head().height + VALID_BLOCKS,
+        fee: Balance::ZERO,
+        payload,
+    };
+    body.fee = params.fee_min(&body.payload, body.signed_len_bytes());
+    let bytes = body.sign(key, chain.chain_id()).encode();
+    let hash = transaction_hash(&bytes);
+    // Before it is sent: the block may be faster than the answer.
+    let blocks = chain.blocks();
+    match chain.submit(bytes) {
+        Ok(()) | Err(SubmitError::Known) => {}
+        Err(SubmitError::Refused { log, .. }) => bail!("{log}"),
+        Err(error) => return Err(error.into()),
+    }
+    let deadline = Instant::now() + COMMIT_MAX;
+    loop {
+        let block = match blocks.recv_deadline(deadline) {
+            Ok(block) => block,
+            Err(RecvTimeoutError::Timeout) => {
+                bail!("no block took it within {} s", COMMIT_MAX.as_secs())
+            }
+            Err(RecvTimeoutError::Disconnected) => bail!("the chain has stopped"),
+        };
+        match block.results.iter().find(|(known, _)| *known == hash) {
+            Some((_, 0)) => return Ok(hash),
+            Some((_, code)) => match ResultCode::from_code(*code) {
+                Some(code) => bail!("{}", code.advice()),
+                None => bail!("the chain refused it with code {code}"),
+            },
+            None => {}
+        }
+    }
+}
+
+/// What a relay tells the chain about itself.
+pub struct Introduction<'a> {
+    /// Its keys.
+    pub keys: &'a Keys,
+    /// Where it answers HTTP.
+    pub endpoint: &'a str,
+    /// What other relays pay it.
+    pub wholesale_per_gb: Balance,
+    /// Streams that leave it less are refused.
+    pub min_share_bps: u16,
+    /// Register the demo stream too.
+    pub demo: bool,
+}
+
+impl Introduction<'_> {
+    /// The demo stream's id: the first transaction of its creator, so known before it is sent.
+    pub fn demo_stream(&self) -> StreamId {
+        StreamId::of(&AccountId::from(&self.keys.creator), 0)
     }
 
-    /// Signs, sends and waits until it is in a block. Blocks for a block's time.
+    /// Makes this node's relay and its demo stream known to the chain, where they are not yet.
     ///
     /// # Errors
-    /// A refusal in the chain's words, or no block in time.
-    pub fn transact(&self, key: &SigningKey, payload: Payload) -> anyhow::Result<[u8; 32]> {
-        let signer = AccountId::from(key);
-        let state = self.read();
-        let nonce = state.account(&signer)?.unwrap_or_default().nonce;
-        let params = state.params()?;
-        let mut body = TransactionBody {
-            signer,
-            fee_payer: None,
-            nonce,
-            valid_until_height: state.height() + VALID_BLOCKS,
-            fee: Balance::ZERO,
-            payload,
-        };
-        body.fee = params.fee_min(&body.payload, body.signed_len_bytes());
-        let bytes = body.sign(key, self.chain_id()).encode();
-        let hash = transaction_hash(&bytes);
-        // Before it is sent: the block may be faster than the answer.
-        let blocks = self.app.subscribe(DELTAS_MAX);
-        let checked = self.engine.broadcast_tx_sync(bytes)?;
-        if checked.code != 0 {
-            bail!("{}", checked.log);
-        }
-        let deadline = Instant::now() + COMMIT_MAX;
-        loop {
-            let block = match blocks.recv_deadline(deadline) {
-                Ok(block) => block,
-                Err(RecvTimeoutError::Timeout) => {
-                    bail!("no block took it within {} s", COMMIT_MAX.as_secs())
-                }
-                Err(RecvTimeoutError::Disconnected) => bail!("the chain has stopped"),
-            };
-            match block.results.iter().find(|(known, _)| *known == hash) {
-                Some((_, 0)) => return Ok(hash),
-                Some((_, code)) => match ResultCode::from_code(*code) {
-                    Some(code) => bail!("{}", code.advice()),
-                    None => bail!("the chain refused it with code {code}"),
-                },
-                None => {}
-            }
-        }
-    }
-
-    /// Makes this node's relay and its demo stream known to the chain, where they are not yet. Gives
-    /// the demo stream.
-    pub fn introduce(&self, keys: &Keys, endpoint: &str, demo: bool) -> anyhow::Result<StreamId> {
-        let account = AccountId::from(&keys.operator);
-        let relay_key = AccountId::from(&keys.relay);
+    /// Which account could not pay, or what else the chain says.
+    pub fn make(&self, chain: &dyn NodeChain) -> anyhow::Result<()> {
+        let account = AccountId::from(&self.keys.operator);
+        let relay_key = AccountId::from(&self.keys.relay);
         let facts = RelayFacts {
             relay_key,
-            endpoint: endpoint.to_owned(),
+            endpoint: self.endpoint.to_owned(),
             region: String::new(),
-            wholesale_per_gb: Balance::ZERO,
-            min_share_bps: 0,
+            wholesale_per_gb: self.wholesale_per_gb,
+            min_share_bps: self.min_share_bps,
         };
-        match self.read().relay(&account)? {
+        match chain.relay(&account)? {
             None => {
                 let payload = Payload::RegisterRelay { relay: facts, bond: Balance::ZERO };
-                self.transact(&keys.operator, payload).with_context(|| {
+                transact(chain, &self.keys.operator, payload).with_context(|| {
                     format!(
                         "the relay cannot be registered by account {account}, which pays for it"
                     )
                 })?;
             }
-            Some(known) if known.relay_key != relay_key || known.endpoint != endpoint => {
-                self.transact(&keys.operator, Payload::UpdateRelay { relay: facts })
+            Some(known)
+                if known.relay_key != relay_key
+                    || known.endpoint != self.endpoint
+                    || known.wholesale_per_gb != self.wholesale_per_gb
+                    || known.min_share_bps != self.min_share_bps =>
+            {
+                transact(chain, &self.keys.operator, Payload::UpdateRelay { relay: facts })
                     .context("the relay's facts cannot be updated")?;
             }
             Some(_) => {}
         }
-        // The first transaction of that account, so its id is known before it is sent.
-        let stream = StreamId::of(&AccountId::from(&keys.creator), 0);
-        if demo && self.read().stream(&stream)?.is_none() {
-            self.transact(&keys.creator, demo_stream()).with_context(|| {
-                let creator = AccountId::from(&keys.creator);
+        if self.demo && chain.stream(&self.demo_stream())?.is_none() {
+            transact(chain, &self.keys.creator, genesis::demo_stream()).with_context(|| {
+                let creator = AccountId::from(&self.keys.creator);
                 format!(
                     "the demo stream cannot be registered by account {creator}, which pays for it"
                 )
             })?;
         }
-        Ok(stream)
-    }
-
-    /// Gives play money to an account. Blocks for a block's time.
-    ///
-    /// # Errors
-    /// [`FaucetRefused`], or the chain does not take the transaction.
-    pub fn drip(&self, account: AccountId, from: IpAddr) -> anyhow::Result<([u8; 32], Balance)> {
-        let _turn = self.faucet_turn.lock().unwrap_or_else(PoisonError::into_inner);
-        let faucet = || self.faucet.lock().unwrap_or_else(PoisonError::into_inner);
-        let left = self.account(&AccountId::from(&self.faucet_key))?.balance;
-        faucet().take(account, from, left, FAUCET_BALANCE, Instant::now())?;
-        match self.transact(&self.faucet_key, Payload::Transfer { to: account, amount: DROP }) {
-            Ok(hash) => Ok((hash, DROP)),
-            Err(error) => {
-                faucet().give_back(account);
-                Err(error)
-            }
-        }
-    }
-}
-
-fn unreadable(error: impl std::fmt::Display) -> ChainError {
-    ChainError(error.to_string())
-}
-
-impl Chain for EmbeddedChain {
-    fn chain_id(&self) -> &str {
-        self.engine.chain_id()
-    }
-
-    fn follow(&self) -> Result<(Snapshot, Receiver<Arc<BlockDelta>>), ChainError> {
-        // First the later blocks, then the state: nothing falls between. A block that comes twice
-        // is known by its height.
-        let deltas = self.app.subscribe(DELTAS_MAX);
-        let state = self.read();
-        let records = followed(&state).map_err(unreadable)?;
-        let (height, time_ms) = (state.height(), state.block_time_ms());
-        let snapshot = Snapshot { height, time_ms, records };
-        Ok((snapshot, deltas))
-    }
-
-    fn account(&self, account: &AccountId) -> Result<Account, ChainError> {
-        Ok(self.read().account(account).map_err(unreadable)?.unwrap_or_default())
-    }
-
-    fn submit(&self, transaction: Vec<u8>) -> Result<(), SubmitError> {
-        match self.engine.broadcast_tx_sync(transaction) {
-            Ok(outcome) if outcome.code == 0 => Ok(()),
-            Ok(outcome) => Err(SubmitError::Refused { code: outcome.code, log: outcome.log }),
-            Err(BroadcastError::Mempool(MempoolError::InCache)) => Err(SubmitError::Known),
-            Err(error) => Err(SubmitError::Unavailable(error.to_string())),
-        }
-    }
-}
-
-/// All records that MONEY follows.
-fn followed(state: &StateSnapshot) -> Result<Vec<StateChange>, StateError> {
-    let mut records = vec![StateChange::Params(Box::new(state.params()?))];
-    for stream in state.records::<StreamMetadata>(StateKey::STREAMS) {
-        records.push(StateChange::Stream(Box::new(stream?.1)));
-    }
-    for access in state.records::<AccessRecord>(StateKey::ACCESSES) {
-        if let (StateKey::Access(stream, viewer), record) = access? {
-            records.push(StateChange::Access { stream, viewer, record: Some(record) });
-        }
-    }
-    for channel in state.records::<Channel>(StateKey::CHANNELS) {
-        if let (StateKey::Channel(id), channel) = channel? {
-            records.push(StateChange::Channel(id, Box::new(channel)));
-        }
-    }
-    for lane in state.records::<LaneRecord>(StateKey::LANES) {
-        if let (StateKey::Lane(key), lane) = lane? {
-            records.push(StateChange::Lane(key, Some(lane)));
-        }
-    }
-    for relay in state.records::<RelayRecord>(StateKey::RELAYS) {
-        if let (StateKey::Relay(account), relay) = relay? {
-            records.push(StateChange::Relay(account, Box::new(relay)));
-        }
-    }
-    Ok(records)
-}
-
-fn development_genesis(validator: &ValidatorKey, keys: &Keys) -> Genesis {
-    use rand::RngCore;
-    let name = format!("sutantra-dev-{:08x}", rand::rng().next_u32());
-    let own = [&keys.operator, &keys.relay, &keys.creator].map(|key| (key, OWN_BALANCE));
-    let funded = own.into_iter().chain([(&keys.faucet, FAUCET_BALANCE)]);
-    let accounts: Vec<_> = funded
-        .map(|(key, balance)| {
-            serde_json::json!({"account": AccountId::from(key), "balance": balance})
-        })
-        .collect();
-    let app_state = serde_json::json!({"params": Params::for_tests(), "accounts": accounts});
-    Genesis::single(
-        name.parse().expect("letters, digits and dashes, under 50 characters"),
-        tendermint::Time::now(),
-        validator.public_key(),
-        app_state,
-    )
-}
-
-fn demo_stream() -> Payload {
-    let (ticket_price, ticket_ms) = DEMO_TICKET;
-    Payload::RegisterStream {
-        title: crate::demo::TITLE.to_owned(),
-        policy: Policy::Paid,
-        price: Price {
-            rate_per_second: DEMO_RATE,
-            tier_bps: [2_500, 5_000, 10_000],
-            ticket_price,
-            ticket_ms,
-        },
-        split: DEMO_SPLIT,
-        origin_relay: None,
-        issuers: Vec::new(),
-        codecs: vec!["VP8".to_owned(), "opus".to_owned()],
-        ext: BTreeMap::new(),
+        Ok(())
     }
 }
 

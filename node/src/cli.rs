@@ -3,12 +3,13 @@
 use std::path::PathBuf;
 
 use clap::{
-    Arg, ArgAction, ArgMatches, Args as _, Command, FromArgMatches as _, parser::ValueSource,
-    value_parser,
+    Arg, ArgAction, ArgMatches, Args as _, Command, FromArgMatches as _, Subcommand as _,
+    parser::ValueSource, value_parser,
 };
 
 use crate::{
     admission::Role,
+    commands::OperatorCommand,
     config::{
         Flags,
         keys::{self, Key, Kind},
@@ -21,6 +22,8 @@ use crate::{
 pub enum Action {
     /// Run a node.
     Dev(ConfigArgs),
+    /// Run the node of an initialised home.
+    Start(ConfigArgs),
     /// Show the effective configuration.
     ConfigPrint(ConfigArgs),
     /// Check a file, or what would be used.
@@ -31,6 +34,8 @@ pub enum Action {
     Revoke(RevokeArgs),
     /// An account, its money, and a viewer that pays.
     Wallet(Box<WalletArgs>, ConfigArgs),
+    /// What an operator does with a home, its keys and its chain.
+    Operator(Box<OperatorCommand>, ConfigArgs),
     /// What this binary is.
     Version {
         /// All that is known about it.
@@ -114,7 +119,7 @@ fn config_args(keys: impl IntoIterator<Item = &'static Key>) -> Vec<Arg> {
 pub fn command() -> Command {
     let text = |name: &'static str| Arg::new(name).long(name);
     let home = || config_args([&keys::HOME]);
-    Command::new("sutantra-node")
+    let command = Command::new("sutantra-node")
         .about("A WebRTC media relay: publish by WHIP, watch by WHEP. Without a command: dev.")
         .version(env!("CARGO_PKG_VERSION"))
         .args_conflicts_with_subcommands(true)
@@ -122,6 +127,11 @@ pub fn command() -> Command {
         .subcommand(
             Command::new("dev")
                 .about("Runs a node on this machine")
+                .args(config_args(keys::ALL.iter().copied())),
+        )
+        .subcommand(
+            Command::new("start")
+                .about("Runs the node of a home that `init` has made: validator, relay or both")
                 .args(config_args(keys::ALL.iter().copied())),
         )
         .subcommand(
@@ -209,7 +219,8 @@ pub fn command() -> Command {
         )
         .subcommand(Command::new("version").about("Says what this binary is").arg(
             Arg::new("long").long("long").action(ArgAction::SetTrue).help("All that is known"),
-        ))
+        ));
+    OperatorCommand::add_to(command, &home())
 }
 
 /// Reads the arguments (the program's name first).
@@ -222,6 +233,7 @@ where
     Ok(match matches.subcommand() {
         None => Action::Dev(flags(&matches)),
         Some(("dev", matches)) => Action::Dev(flags(matches)),
+        Some(("start", matches)) => Action::Start(flags(matches)),
         Some(("config", matches)) => match matches.subcommand() {
             Some(("print", matches)) => Action::ConfigPrint(flags(matches)),
             Some((_, matches)) => {
@@ -258,6 +270,10 @@ where
             Action::Wallet(Box::new(args), home_flags(matches))
         }
         Some(("version", matches)) => Action::Version { long: matches.get_flag("long") },
+        Some((name, of_command)) if OperatorCommand::has_subcommand(name) => {
+            let command = OperatorCommand::from_arg_matches(&matches)?;
+            Action::Operator(Box::new(command), home_flags(of_command))
+        }
         Some((other, _)) => unreachable!("clap knows no command {other}"),
     })
 }
@@ -326,6 +342,15 @@ mod tests {
         // A switch takes no loose word: `--open dev` must not read `dev` as its value.
         assert!(parse_words("--open yes").is_err());
         assert!(parse_words("--udp-prt 9").is_err());
+    }
+
+    #[test]
+    fn start_takes_what_dev_takes() {
+        let Ok(Action::Start(args)) = parse_words("start --role relay --udp-port 9") else {
+            panic!("start is refused")
+        };
+        assert_eq!(args.flags.len(), 2);
+        assert!(parse_words("start relay").is_err());
     }
 
     #[test]

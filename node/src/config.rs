@@ -8,14 +8,19 @@ use std::{
     time::Duration,
 };
 
+pub mod chain;
 pub mod endpoints;
 pub mod file;
 pub mod home;
 pub mod keys;
+pub mod money;
 
+use chain::{ChainConfig, Role};
 use keys::{Key, Kind};
 
+use money::MoneyLimits;
 pub use sfu::limits::SHARDS_MAX;
+use sfu::limits::SESSIONS_PER_SHARD_MAX;
 
 /// Longest time that a shard may gather, microseconds: beyond it people see the delay.
 pub const GATHER_US_MAX: u64 = 1000;
@@ -53,6 +58,12 @@ pub struct Config {
     pub gather: Duration,
     /// Run a chain, on which streams have prices.
     pub chain: bool,
+    /// Which part the node plays there, and with whom.
+    pub on_chain: ChainConfig,
+    /// What is asked of those who pay.
+    pub money: MoneyLimits,
+    /// Sessions at one time.
+    pub sessions_max: usize,
     /// Where the chain's RPC listens besides `/rpc` of HTTP; `None`: at its usual port, if that is
     /// free.
     pub rpc: Option<SocketAddr>,
@@ -217,6 +228,8 @@ pub struct Surroundings<'a> {
     pub read_file: &'a dyn Fn(&Path) -> std::io::Result<Option<String>>,
     /// Processor cores.
     pub cores: usize,
+    /// Play the demo stream unless told otherwise.
+    pub demo: bool,
 }
 
 /// The configuration and where each value comes from.
@@ -436,7 +449,7 @@ impl Layers {
                 _ => Err("say auto, io_uring or epoll".to_owned()),
             },
         );
-        let demo = !self.switch(&keys::NO_DEMO);
+        let demo = !self.switch_or(&keys::NO_DEMO, !around.demo);
         let open = self.switch(&keys::OPEN);
         let tls_cert = self.path(&keys::TLS_CERT);
         let tls_key = self.path(&keys::TLS_KEY);
@@ -465,6 +478,28 @@ impl Layers {
         if chain && !chain_is_default && decisions.is_some() {
             self.conflict("--decisions takes the place of the chain: drop one of the two");
         }
+        let on_chain = chain::read(&mut self);
+        if !chain && on_chain.role != Role::ValidatorRelay && on_chain.role != Role::Relay {
+            self.conflict("a validator is nothing without the chain: drop --chain=false");
+        }
+        if chain && on_chain.role == Role::Relay && on_chain.chain_rpc.is_empty() {
+            self.conflict(
+                "a relay without a state of its own needs the RPC of a chain: give --chain-rpc \
+                 twice, or --chain=false for a relay without money",
+            );
+        }
+        let money = money::read(&mut self);
+        let sessions_max = self.one(
+            &keys::SESSIONS_MAX,
+            shards * SESSIONS_PER_SHARD_MAX,
+            |v| Some(v.to_string()),
+            |text| match text.parse() {
+                Ok(sessions) if (1..=SHARDS_MAX * SESSIONS_PER_SHARD_MAX).contains(&sessions) => {
+                    Ok(sessions)
+                }
+                _ => Err(format!("between 1 and {}", SHARDS_MAX * SESSIONS_PER_SHARD_MAX)),
+            },
+        );
         let rpc = self.one(
             &keys::RPC,
             None,
@@ -523,6 +558,9 @@ impl Layers {
             tls,
             gather,
             chain,
+            on_chain,
+            money,
+            sessions_max,
             rpc,
             faucet_public,
             decisions,
@@ -534,34 +572,47 @@ impl Layers {
     }
 
     fn media_ips(&mut self) -> Vec<IpAddr> {
-        let key = &keys::MEDIA_IP;
+        self.list(&keys::MEDIA_IP, MEDIA_IPS_MAX, |text| match text.parse::<IpAddr>() {
+            Ok(ip) if ip.is_unspecified() || ip.is_multicast() => {
+                Err("no peer can send to it".to_owned())
+            }
+            Ok(ip) => Ok(ip),
+            Err(_) => Err("an IPv4 or IPv6 address, without a port".to_owned()),
+        })
+    }
+
+    /// Reads a list: each value once, at most `max` of them.
+    fn list<T: fmt::Display + PartialEq>(
+        &mut self,
+        key: &'static Key,
+        max: usize,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> Vec<T> {
         let (texts, origin) =
             self.given.get(key.name).cloned().unwrap_or((Vec::new(), Origin::Default));
-        let mut ips = Vec::new();
+        let mut values = Vec::new();
         for text in texts {
-            let reason = match text.parse::<IpAddr>() {
-                Ok(ip) if ip.is_unspecified() || ip.is_multicast() => {
-                    "no peer can send to it".to_owned()
-                }
-                Ok(_) if ips.len() == MEDIA_IPS_MAX => format!("at most {MEDIA_IPS_MAX} addresses"),
-                Ok(ip) => {
-                    if !ips.contains(&ip) {
-                        ips.push(ip);
-                    }
-                    continue;
-                }
-                Err(_) => "an IPv4 or IPv6 address, without a port".to_owned(),
+            let parsed = match parse(&text) {
+                Ok(value) if values.contains(&value) => continue,
+                Ok(_) if values.len() == max => Err(format!("at most {max} of them")),
+                parsed => parsed,
             };
-            self.errors.push(ConfigError::Invalid {
-                origin: origin.clone(),
-                name: key.name,
-                value: text,
-                reason,
-            });
+            match parsed {
+                Ok(value) => values.push(value),
+                Err(reason) => {
+                    let origin = origin.clone();
+                    self.errors.push(ConfigError::Invalid {
+                        origin,
+                        name: key.name,
+                        value: text,
+                        reason,
+                    });
+                }
+            }
         }
-        let list: Vec<_> = ips.iter().map(|ip| quote(&ip.to_string())).collect();
-        self.rows.push((key, Some(format!("[{}]", list.join(", "))), origin));
-        ips
+        let shown: Vec<_> = values.iter().map(|value| quote(&value.to_string())).collect();
+        self.rows.push((key, Some(format!("[{}]", shown.join(", "))), origin));
+        values
     }
 
     fn conflict(&mut self, sentence: &str) {

@@ -32,20 +32,14 @@ pub fn link(chosen: LinkKind, asked_for: bool, refused: Option<&str>, shards: us
     }
 }
 
-/// The chain, and where tools find its RPC.
-pub fn chain(id: &str, rpc: Option<SocketAddr>) -> Check {
-    let name = "chain";
-    match rpc {
-        Some(rpc) => {
-            Check { name, good: true, found: format!("{id}, RPC at http://{rpc}"), remedy: vec![] }
-        }
-        None => Check {
-            name,
-            good: true,
-            found: format!("{id}, RPC under /rpc of the page (port 26657 is taken)"),
-            remedy: vec![],
-        },
-    }
+/// The chain, who makes its blocks, and where tools find its RPC.
+pub fn chain(id: &str, engine: &str, rpc: Option<SocketAddr>) -> Check {
+    let rpc = match rpc {
+        Some(rpc) => format!("RPC at http://{rpc}"),
+        None => "RPC under /rpc of the page (port 26657 is taken)".to_owned(),
+    };
+    let found = format!("{id}, {engine}, {rpc}");
+    Check { name: "chain", good: true, found, remedy: vec![] }
 }
 
 /// The UDP port, on each local address.

@@ -27,6 +27,7 @@ use crate::{
 mod admit;
 mod api;
 mod body;
+pub mod chain_only;
 mod grant;
 mod origin;
 mod pay;
@@ -89,7 +90,7 @@ pub fn router(
     about: About,
     paying: Option<Arc<Paying>>,
 ) -> Router {
-    let rpc = paying.as_ref().map(|paying| paying.chain.engine().rpc_router());
+    let rpc = paying.as_ref().map(|paying| paying.chain.rpc_router());
     let access = Arc::new(access);
     let http = Http { control, access, metrics, about: Arc::new(about), paying };
     // Any origin may publish and watch: what it needs is a token, and no cookie exists.

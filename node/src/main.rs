@@ -15,9 +15,9 @@ mod admission;
 mod banner;
 mod chain;
 mod cli;
+mod commands;
 mod config;
 mod demo;
-mod dev;
 mod doctor;
 mod grants;
 mod http;
@@ -25,6 +25,7 @@ mod lan;
 mod metrics;
 mod paying;
 mod relay_control;
+mod run;
 mod streams;
 mod tls;
 mod wallet;
@@ -75,41 +76,48 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
 fn run(action: Action) -> Result<(), Failure> {
     match action {
         Action::Dev(args) => {
-            let Resolved { config, file, .. } = resolve(&args)?;
-            dev::run(config, file)?;
+            let Resolved { config, file, .. } = resolve(&args, true)?;
+            run::run(config, file, run::Mode::Development)?;
         }
-        Action::ConfigPrint(args) => print!("{}", config::render(&resolve(&args)?)),
+        Action::Start(args) => {
+            let Resolved { config, file, .. } = resolve(&args, false)?;
+            run::run(config, file, run::Mode::Service)?;
+        }
+        Action::ConfigPrint(args) => print!("{}", config::render(&resolve(&args, true)?)),
         Action::ConfigCheck(args) => {
-            let resolved = resolve(&args)?;
+            let resolved = resolve(&args, true)?;
             match resolved.file {
                 Some(path) => println!("{}: ok", path.display()),
                 None => println!("ok; there is no file, flags, environment and defaults hold"),
             }
         }
         Action::Grant(GrantArgs { stream, role, ttl, viewer, config }) => {
-            let home = resolve(&config)?.config.home;
+            let home = resolve(&config, true)?.config.home;
             let token = grants::grant(&home, &stream, role, &ttl, viewer.as_deref(), now_ms())?;
             println!("{}", token.to_bearer());
         }
         Action::Revoke(RevokeArgs { target, print, url, config }) => {
-            let home = resolve(&config)?.config.home;
+            let home = resolve(&config, true)?.config.home;
             let signed = grants::revocation(&home, &target, now_ms())?;
             match print {
                 true => println!("{}", signed.to_text()),
                 false => println!("{}", grants::deliver(&home, &signed, url.as_deref())?),
             }
         }
-        Action::Wallet(args, config) => wallet::run(*args, &resolve(&config)?.config.home)?,
-        Action::Version { long } => print!("{}", version(long)),
+        Action::Wallet(args, config) => wallet::run(*args, &resolve(&config, true)?.config.home)?,
+        Action::Operator(command, config) => commands::run(*command, &resolve(&config, false)?.config)?,
+        Action::Version { long } => print!("{}", commands::version(long)),
     }
     Ok(())
 }
 
-fn resolve(args: &ConfigArgs) -> Result<Resolved, Failure> {
+/// The configuration; with the demo stream unless it says otherwise, or without.
+fn resolve(args: &ConfigArgs, demo: bool) -> Result<Resolved, Failure> {
     let around = Surroundings {
         env: &|name| env::var(name).ok(),
         read_file: &read_file,
         cores: thread::available_parallelism().map_or(1, usize::from),
+        demo,
     };
     config::resolve(&args.flags, args.file.as_deref(), &around).map_err(Failure::Config)
 }
@@ -125,26 +133,4 @@ fn read_file(path: &Path) -> io::Result<Option<String>> {
 fn now_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-}
-
-fn version(long: bool) -> String {
-    let version = env!("CARGO_PKG_VERSION");
-    if !long {
-        return format!("sutantra-node {version}\n");
-    }
-    let io_uring = match sfu::io::available() {
-        Ok(()) => "available".to_owned(),
-        Err(reason) => reason.to_string(),
-    };
-    format!(
-        "sutantra-node {version}\n\
-         target     {}-{}\n\
-         allocator  mimalloc\n\
-         crypto     aws-lc-rs\n\
-         io_uring   {io_uring}\n\
-         shards     at most {}\n",
-        env::consts::ARCH,
-        env::consts::OS,
-        config::SHARDS_MAX,
-    )
 }

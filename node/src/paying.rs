@@ -16,7 +16,7 @@ use sfu::{
 };
 
 use crate::{
-    chain::EmbeddedChain,
+    chain::{NodeChain, Till},
     metrics::MoneySight,
     relay_control::{ByAdmission, DecisionSource},
     streams::{Lease, Output, StreamName},
@@ -31,15 +31,15 @@ pub struct Paying {
     /// Decides.
     pub money: Money,
     /// Where the money is.
-    pub chain: Arc<EmbeddedChain>,
+    pub chain: Arc<dyn NodeChain>,
     /// Short names of streams that the chain knows by id.
     pub aliases: BTreeMap<StreamName, StreamId>,
     /// Account that is paid.
     pub payee: AccountId,
     /// Signs for the relay.
     pub relay_key: AccountId,
-    /// Whether the faucet gives play money away.
-    pub faucet: bool,
+    /// Gives play money away, where there is some.
+    pub faucet: Option<Till>,
 }
 
 impl Paying {
@@ -57,20 +57,20 @@ impl Paying {
 
     /// Chain and books at this moment. Waits for a turn of the deciding thread.
     pub fn sight(&self) -> MoneySight {
-        let engine = self.chain.engine();
+        let head = self.chain.head();
         MoneySight {
             books: self.money.counters(),
-            height: engine.height(),
-            block_time_ms: engine.latest_block_time_ms(),
-            is_halted: engine.is_halted().is_some(),
-            waiting: engine.mempool_size().0,
+            height: head.height,
+            block_time_ms: head.block_time_ms,
+            is_halted: self.chain.halted().is_some(),
+            waiting: self.chain.waiting(),
         }
     }
 
     /// What the chain says about a stream now. One that cannot be read is unknown here; MONEY, which
     /// decides, says why.
     pub fn stream(&self, stream: StreamId) -> Option<StreamMetadata> {
-        self.chain.read().stream(&stream).ok().flatten()
+        self.chain.stream(&stream).ok().flatten()
     }
 }
 

@@ -553,7 +553,7 @@ impl Streams {
 }
 
 /// Sizes of [`Streams`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Totals {
     /// Live streams.
     pub streams: usize,

@@ -3,13 +3,16 @@
 use std::{
     collections::{HashMap, HashSet, VecDeque},
     net::IpAddr,
+    sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
-use chain_types::{AccountId, Balance};
+use chain_types::{AccountId, Balance, Payload, SigningKey};
+
+use super::{NodeChain, genesis::FAUCET_BALANCE, transact};
 
 /// One drop.
-pub const DROP: Balance = Balance::of(100_000_000_000);
+const DROP: Balance = Balance::of(100_000_000_000);
 /// Time between two drops to one address.
 const ADDRESS_INTERVAL: Duration = Duration::from_secs(60);
 /// Drops to one address within [`ADDRESS_INTERVAL`] where it is this machine's own: a person opens
@@ -32,9 +35,47 @@ pub enum FaucetRefused {
     Dry,
 }
 
+/// The faucet's money, and who had of it.
+pub struct Till {
+    key: SigningKey,
+    faucet: Mutex<Faucet>,
+    /// Held while a transaction is made: one nonce, one transaction.
+    turn: Mutex<()>,
+}
+
+impl Till {
+    /// Gives from the account of `key`.
+    pub fn new(key: SigningKey) -> Self {
+        Self { key, faucet: Mutex::default(), turn: Mutex::default() }
+    }
+
+    /// Gives play money to an account. Blocks for a block's time.
+    ///
+    /// # Errors
+    /// [`FaucetRefused`], or the chain does not take the transaction.
+    pub fn drip(
+        &self,
+        chain: &dyn NodeChain,
+        account: AccountId,
+        from: IpAddr,
+    ) -> anyhow::Result<([u8; 32], Balance)> {
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let faucet = || self.faucet.lock().unwrap_or_else(PoisonError::into_inner);
+        let left = chain.account(&AccountId::from(&self.key))?.balance;
+        faucet().take(account, from, left, FAUCET_BALANCE, Instant::now())?;
+        match transact(chain, &self.key, Payload::Transfer { to: account, amount: DROP }) {
+            Ok(hash) => Ok((hash, DROP)),
+            Err(error) => {
+                faucet().give_back(account);
+                Err(error)
+            }
+        }
+    }
+}
+
 /// Who got a drop, and when.
 #[derive(Debug, Default)]
-pub struct Faucet {
+struct Faucet {
     accounts: HashSet<AccountId>,
     order: VecDeque<AccountId>,
     addresses: HashMap<IpAddr, VecDeque<Instant>>,
@@ -43,7 +84,7 @@ pub struct Faucet {
 impl Faucet {
     /// Whether `account` may have a drop now; it is counted as given. `left` is what the faucet's
     /// account holds of the `filled` that it began with: it stops at 1 %.
-    pub fn take(
+    fn take(
         &mut self,
         account: AccountId,
         from: IpAddr,
@@ -83,7 +124,7 @@ impl Faucet {
     }
 
     /// The drop was not delivered: the account may ask again.
-    pub fn give_back(&mut self, account: AccountId) {
+    fn give_back(&mut self, account: AccountId) {
         self.accounts.remove(&account);
         self.order.retain(|known| *known != account);
     }

@@ -76,7 +76,7 @@ keys! {
     LINK = "link", Text "KIND":
         "How datagrams pass the kernel: auto, io_uring or epoll [default: auto]";
     NO_DEMO = "no-demo", Switch "BOOL":
-        "Do not play the demo stream [default: false]";
+        "Do not play the demo stream [default: false; true with start]";
     OPEN = "open", Switch "BOOL":
         "Whoever reaches the HTTP address may publish and watch without a token [default: false]";
     TLS_CERT = "tls-cert", Text "FILE":
@@ -89,12 +89,46 @@ keys! {
         "Microseconds that a shard waits for more packets before it sends, 0 to 1000 [default: 300]";
     CHAIN = "chain", Switch "BOOL":
         "Run a chain of its own, on which streams have prices and viewers pay [default: true; false with --decisions]";
+    ROLE = "role", Text "ROLE":
+        "What this node is: validator, relay or validator-relay [default: validator-relay]";
+    COMET = "comet", Text "ENGINE":
+        "Who makes the blocks: embedded, spawn (a CometBFT that this node starts) or external [default: embedded]";
+    COMET_BIN = "comet-bin", Text "FILE":
+        "CometBFT's program, version 0.38 or 0.39 [default: the first one in .tools, PATH or Go's bin]";
+    ABCI = "abci", Text "ADDR":
+        "Where the application waits for CometBFT, unix://PATH or tcp://HOST:PORT [default: abci.sock in the home]";
+    P2P = "p2p", Text "ADDR":
+        "Where CometBFT listens for other validators [default: 0.0.0.0:26656]";
+    PEERS = "peers", List "ID@ADDR":
+        "Peer that CometBFT stays connected to, repeatable";
+    MONIKER = "moniker", Text "NAME":
+        "This node's name among CometBFT's peers [default: as in its config.toml]";
+    TIMEOUT_COMMIT_MS = "timeout-commit-ms", Integer "N":
+        "CometBFT's pause after a block, milliseconds [default: as in its config.toml]";
+    CHAIN_RPC = "chain-rpc", List "URL":
+        "RPC of a chain that others keep, for a relay without a state of its own; give at least two";
+    TRUST = "trust", Text "HEIGHT:HASH":
+        "Header from which a relay without a state of its own begins to verify [default: the first that its endpoints agree on]";
     RPC = "rpc", Text "ADDR":
         "Address of the chain's CometBFT RPC, which is also under /rpc of --http [default: 127.0.0.1:26657 if it is free]";
     FAUCET_PUBLIC = "faucet-public", Switch "BOOL":
         "Give play money to other machines too [default: false]";
     DECISIONS = "decisions", Text "unix:PATH":
         "Socket of a process that decides who may watch";
+    CADENCE_MS = "cadence-ms", Integer "N":
+        "Milliseconds between two vouchers, 250 to 10000; read again at SIGHUP [default: 1000]";
+    GRACE_MS = "grace-ms", Integer "N":
+        "How far a viewer's payments may be behind before media stops; read again at SIGHUP [default: 3000]";
+    EXPOSURE_SECONDS = "exposure-seconds", Integer "N":
+        "Unreserved money that is borne for a pool, in seconds of its rate; read again at SIGHUP [default: 10]";
+    MIN_SHARE_BPS = "min-share-bps", Integer "N":
+        "Streams whose split leaves the relay less, in 1/10000, are refused; read again at SIGHUP [default: 0]";
+    WHOLESALE_PER_GB = "wholesale-per-gb", Text "SUT":
+        "What other relays pay for a GB fetched here; read again at SIGHUP [default: 0]";
+    SERVE_FREE = "serve-free", List "ACCOUNT":
+        "Creator whose ticket holders watch without paying the relay, repeatable; read again at SIGHUP";
+    SESSIONS_MAX = "sessions-max", Integer "N":
+        "Sessions at one time; read again at SIGHUP [default: 8192 for each shard]";
     LOG_FORMAT = "log-format", Text "FORMAT":
         "Log lines as text or json [default: text]";
 }

@@ -27,6 +27,7 @@ fn world(flags: &str, env: &str, file: Option<&str>) -> Result<Resolved, Vec<Con
             Ok(file.filter(|_| here).map(str::to_owned))
         },
         cores: 8,
+        demo: true,
     };
     let named = (env.iter().any(|(name, _)| name == "NAMED")).then(|| Path::new("/etc/relay.toml"));
     resolve(&given, named, &around)
@@ -62,9 +63,26 @@ fn without_a_word_the_defaults_hold() {
             lan = false                               # default
             gather-us = 300                           # default
             chain = true                              # default
+            role = "validator-relay"                  # default
+            comet = "embedded"                        # default
+            # comet-bin is not set
+            # abci is not set
+            p2p = "0.0.0.0:26656"                     # default
+            peers = []                                # default
+            # moniker is not set
+            # timeout-commit-ms is not set
+            chain-rpc = []                            # default
+            # trust is not set
             # rpc is not set
             faucet-public = false                     # default
             # decisions is not set
+            cadence-ms = 1000                         # default
+            grace-ms = 3000                           # default
+            exposure-seconds = 10                     # default
+            min-share-bps = 0                         # default
+            wholesale-per-gb = "0"                    # default
+            serve-free = []                           # default
+            sessions-max = 57344                      # default
             log-format = "text"                       # default
         "#]],
     );
@@ -91,9 +109,26 @@ fn a_flag_beats_the_environment_beats_the_file_beats_the_default() {
             lan = false                               # default
             gather-us = 0                             # /home/ada/.local/share/sutantra/sutantra.toml:3
             chain = true                              # default
+            role = "validator-relay"                  # default
+            comet = "embedded"                        # default
+            # comet-bin is not set
+            # abci is not set
+            p2p = "0.0.0.0:26656"                     # default
+            peers = []                                # default
+            # moniker is not set
+            # timeout-commit-ms is not set
+            chain-rpc = []                            # default
+            # trust is not set
             # rpc is not set
             faucet-public = false                     # default
             # decisions is not set
+            cadence-ms = 1000                         # default
+            grace-ms = 3000                           # default
+            exposure-seconds = 10                     # default
+            min-share-bps = 0                         # default
+            wholesale-per-gb = "0"                    # default
+            serve-free = []                           # default
+            sessions-max = 24576                      # default
             log-format = "text"                       # default
         "#]],
     );

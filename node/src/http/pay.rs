@@ -3,6 +3,7 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
+use anyhow::Context as _;
 use axum::{
     Json,
     body::Body,
@@ -13,10 +14,10 @@ use axum::{
     http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
 };
-use chain_types::{AccountId, SignedToken, StreamId, hex};
+use chain_types::{AccountId, Params, SignedToken, StreamId, hex};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use settlement::{Admit, Chain, Refusal};
+use settlement::{Admit, Refusal};
 
 use super::{
     Http, Problem,
@@ -50,12 +51,12 @@ pub fn entered(
         return Ok(Some(found));
     }
     match (&http.paying, name.as_str().parse::<StreamId>()) {
-        (Some(paying), Ok(id)) => Err(match paying.chain.read().stream(&id) {
+        (Some(paying), Ok(id)) => Err(match paying.chain.stream(&id) {
             Ok(_) => {
                 let message = "The chain has no such stream; check the address.";
                 Problem::new(StatusCode::NOT_FOUND, "stream_unknown", message)
             }
-            Err(error) => unreadable(&settlement::ChainError(error.to_string())),
+            Err(error) => unreadable(&error),
         }),
         _ => Ok(None),
     }
@@ -205,34 +206,40 @@ pub async fn frames(
 pub async fn chain(State(http): State<Http>) -> Result<Response, Problem> {
     let paying = paying(&http)?;
     let params = paying.chain.params().map_err(|error| unreadable(&error))?;
-    let engine = paying.chain.engine();
+    let head = paying.chain.head();
     let answer = json!({
-        "chain_id": engine.chain_id(),
+        "chain_id": paying.chain.chain_id(),
+        "engine": paying.chain.engine(),
         "rpc": "/rpc",
-        "height": engine.height(),
-        "block_time_ms": engine.latest_block_time_ms(),
-        "halted": engine.is_halted(),
-        "faucet": paying.faucet,
+        "height": head.height,
+        "block_time_ms": head.block_time_ms,
+        "halted": paying.chain.halted(),
+        "faucet": paying.faucet.is_some(),
         "relay": {
             "account": paying.payee,
             "relay_key": paying.relay_key,
             "fingerprint": hex::text(&http.control.relay().fingerprint()),
         },
-        "params": {
-            "fee_base": params.fee_base,
-            "fee_per_byte": params.fee_per_byte,
-            "fee_per_voucher": params.fee_per_voucher,
-            "close_window_ms": params.close_window_ms,
-            "close_window_blocks": params.close_window_blocks,
-            "notice_blocks": params.notice_blocks,
-            "channel_blocks_min": params.channel_blocks_min,
-            "min_deposit": params.deposit_min(),
-            "min_new_account": params.new_account_min(),
-        },
+        "params": wallet_params(&params),
         // Wallets take rate and relay_key from here until there is a light client.
         "unproved": true,
     });
     Ok(fresh(answer))
+}
+
+/// The parameters that a wallet reckons with.
+pub fn wallet_params(params: &Params) -> serde_json::Value {
+    json!({
+        "fee_base": params.fee_base,
+        "fee_per_byte": params.fee_per_byte,
+        "fee_per_voucher": params.fee_per_voucher,
+        "close_window_ms": params.close_window_ms,
+        "close_window_blocks": params.close_window_blocks,
+        "notice_blocks": params.notice_blocks,
+        "channel_blocks_min": params.channel_blocks_min,
+        "min_deposit": params.deposit_min(),
+        "min_new_account": params.new_account_min(),
+    })
 }
 
 /// Who asks the faucet.
@@ -248,7 +255,7 @@ pub async fn faucet(
     request: Result<Json<FaucetRequest>, JsonRejection>,
 ) -> Result<Response, Problem> {
     let paying = paying(&http)?;
-    if !paying.faucet {
+    if paying.faucet.is_none() {
         let message = "This node's faucet is closed: it serves its own machine only, unless it is started with --faucet-public.";
         return Err(Problem::new(StatusCode::FORBIDDEN, "faucet_closed", message));
     }
@@ -257,7 +264,11 @@ pub async fn faucet(
             format!("Send {{\"account\": \"64 hex digits\"}}: {}.", rejection.body_text());
         Problem::new(StatusCode::BAD_REQUEST, "bad_request", message)
     })?;
-    let dripped = tokio::task::spawn_blocking(move || paying.chain.drip(account, peer.ip())).await;
+    let dripped = tokio::task::spawn_blocking(move || {
+        let till = paying.faucet.as_ref().context("the faucet is closed")?;
+        till.drip(&*paying.chain, account, peer.ip())
+    });
+    let dripped = dripped.await;
     match dripped {
         Ok(Ok((hash, amount))) => {
             Ok(fresh(json!({"hash": hex::text(&hash).to_uppercase(), "amount": amount})))
@@ -313,7 +324,7 @@ impl ChainFacts {
         let free = Self { price_per_second: "0".to_owned(), ..Self::default() };
         let Some((paying, id, _)) = stream_of(http, name) else { return free };
         let Some(stream) = paying.stream(id) else { return free };
-        let terms = stream.terms_at(paying.chain.engine().height());
+        let terms = stream.terms_at(paying.chain.head().height);
         let is_paid = stream.policy == chain_types::Policy::Paid;
         let rate = terms.filter(|_| is_paid).map_or(0, |terms| terms.rate_per_second);
         Self {
@@ -333,6 +344,6 @@ fn paying(http: &Http) -> Result<Arc<Paying>, Problem> {
     })
 }
 
-fn unreadable(error: &settlement::ChainError) -> Problem {
+pub fn unreadable(error: &settlement::ChainError) -> Problem {
     Problem::new(StatusCode::SERVICE_UNAVAILABLE, "chain_unreadable", sentence(&error.to_string()))
 }

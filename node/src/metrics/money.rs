@@ -16,8 +16,8 @@ pub struct MoneySight {
     pub block_time_ms: u64,
     /// No further block is made.
     pub is_halted: bool,
-    /// Transactions that wait for a block.
-    pub waiting: usize,
+    /// Transactions that wait for a block, where this process knows.
+    pub waiting: Option<usize>,
 }
 
 /// In the order of [`chain_types::LaneState`].
@@ -43,12 +43,11 @@ pub fn families(sight: &MoneySight) -> Vec<MetricFamily> {
             "1 when no further block is made",
             f64::from(u8::from(sight.is_halted)),
         ),
-        single(
-            "sutantra_mempool_transactions",
-            "Transactions that wait for a block",
-            sight.waiting as f64,
-        ),
     ];
+    families.extend(sight.waiting.map(|waiting| {
+        let help = "Transactions that wait for a block";
+        single("sutantra_mempool_transactions", help, waiting as f64)
+    }));
     if let Some(books) = &sight.books {
         families.extend(of_books(books));
     }

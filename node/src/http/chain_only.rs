@@ -1,0 +1,102 @@
+//! The HTTP face of a node without media: the chain's facts, RPC, pages, metrics, health.
+
+use std::{
+    sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use axum::{
+    Router,
+    extract::State,
+    http::{StatusCode, header},
+    response::{IntoResponse, Redirect, Response},
+    routing::get,
+};
+use chain_types::AccountId;
+use serde_json::json;
+
+use super::{Problem, api::fresh, pay};
+use crate::{
+    chain::NodeChain,
+    metrics::{self, Metrics, MoneySight},
+    streams::Totals,
+};
+
+/// What the handlers share.
+pub struct ChainFace {
+    /// The chain of this node.
+    pub chain: Arc<dyn NodeChain>,
+    /// The process's counts.
+    pub metrics: Metrics,
+    /// Of the program.
+    pub version: &'static str,
+    /// Start of the process.
+    pub started: SystemTime,
+    /// The operator's account.
+    pub operator: AccountId,
+}
+
+type Face = State<Arc<ChainFace>>;
+
+/// Every route.
+pub fn router(face: Arc<ChainFace>) -> Router {
+    let rpc = face.chain.rpc_router();
+    Router::new()
+        // There is nothing live here: the first page is the chain's.
+        .route("/", get(|| async { Redirect::temporary("/network") }))
+        .route("/api/chain", get(chain))
+        .route("/api/status", get(status))
+        .route("/api/streams", get(|| async { fresh(json!([])) }))
+        .route("/metrics", get(scrape))
+        .route("/healthz", get(super::api::healthz))
+        .route("/readyz", get(readyz))
+        .fallback(super::page)
+        .with_state(face)
+        .nest("/rpc", rpc)
+}
+
+async fn chain(State(face): Face) -> Result<Response, Problem> {
+    let params = face.chain.params().map_err(|error| pay::unreadable(&error))?;
+    let head = face.chain.head();
+    Ok(fresh(json!({
+        "chain_id": face.chain.chain_id(),
+        "engine": face.chain.engine(),
+        "rpc": "/rpc",
+        "height": head.height,
+        "block_time_ms": head.block_time_ms,
+        "halted": face.chain.halted(),
+        "faucet": false,
+        "relay": null,
+        "params": pay::wallet_params(&params),
+    })))
+}
+
+async fn status(State(face): Face) -> Response {
+    let started = face.started.duration_since(UNIX_EPOCH).unwrap_or_default();
+    fresh(json!({
+        "version": face.version,
+        "role": "validator",
+        "operator": face.operator,
+        "started_ms": u64::try_from(started.as_millis()).unwrap_or(u64::MAX),
+    }))
+}
+
+async fn scrape(State(face): Face) -> Response {
+    let head = face.chain.head();
+    let sight = MoneySight {
+        books: None,
+        height: head.height,
+        block_time_ms: head.block_time_ms,
+        is_halted: face.chain.halted().is_some(),
+        waiting: face.chain.waiting(),
+    };
+    let text = face.metrics.render(Totals::default(), &[], Some(&sight));
+    ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response()
+}
+
+async fn readyz(State(face): Face) -> Result<&'static str, Problem> {
+    match face.chain.is_stale() {
+        Some(stale) => Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "chain_stale", stale)),
+        None => Ok("ready\n"),
+    }
+}

@@ -1,0 +1,147 @@
+//! `dev` and `start`: everything in order, the screen, the wait for the end, the drain.
+
+use std::{
+    env,
+    net::{IpAddr, SocketAddr, TcpListener},
+    path::PathBuf,
+    process,
+    time::SystemTime,
+};
+
+use anyhow::Context;
+use axum::Router;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::{
+    banner::Banner,
+    config::{Config, home::Home},
+    tls,
+};
+
+mod chain;
+mod log;
+mod media;
+mod relay;
+mod validator;
+mod web;
+
+use web::Web;
+
+/// Threads of the runtime: HTTP and timers only, media has threads of its own.
+const RUNTIME_THREADS: usize = 2;
+/// Exit code of a process that Ctrl-C ended (128 + SIGINT).
+const INTERRUPTED: i32 = 130;
+
+/// What is done where something is missing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// `dev`: make it, play money included.
+    Development,
+    /// `start`: say what to do.
+    Service,
+}
+
+/// What every role begins with.
+struct Site {
+    mode: Mode,
+    config: Config,
+    home: Home,
+    started: SystemTime,
+    listener: TcpListener,
+    http_at: SocketAddr,
+    host: Vec<IpAddr>,
+    web: Web,
+    /// Where other machines find HTTP, without a slash at its end.
+    base_url: String,
+}
+
+/// Runs a node until it is told to end.
+pub fn run(config: Config, file: Option<PathBuf>, mode: Mode) -> anyhow::Result<()> {
+    let started = SystemTime::now();
+    log::start(config.log_format);
+    if let Some(file) = file {
+        tracing::info!(file = %file.display(), "configuration file read");
+    }
+    let home = open_home(&config)?;
+    let listener = web::bind(config.http)?;
+    let http_at = listener.local_addr().context("the HTTP listener has no address")?;
+    let web = Web::prepare(&config, home.dir())?;
+    let host = sfu::io::host_addresses();
+    let shown = web::shown_authority(http_at, &host, web.authority.is_some());
+    let base_url = format!("{}://{shown}", web.scheme());
+    let relays = config.on_chain.role.relays();
+    let site = Site { mode, config, home, started, listener, http_at, host, web, base_url };
+    match relays {
+        true => relay::run(site),
+        false => validator::run(site),
+    }
+}
+
+fn open_home(config: &Config) -> anyhow::Result<Home> {
+    if !config.home_is_default {
+        return Ok(Home::open(&config.home)?);
+    }
+    let (home, warning) = Home::open_default(&config.home, &env::temp_dir())?;
+    if let Some(warning) = warning {
+        tracing::warn!("{warning}");
+    }
+    Ok(home)
+}
+
+/// Serves `app`, and the chain's RPC on an address of its own, until the process is told to end;
+/// then `drain`, which may block, and what is still being answered.
+fn serve(
+    listener: TcpListener,
+    web: Web,
+    app: Router,
+    rpc: Option<(TcpListener, Router)>,
+    screen: &Banner,
+    drain: impl FnOnce() + Send + 'static,
+) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(RUNTIME_THREADS)
+        .thread_name("http")
+        .enable_all()
+        .build()
+        .context("no threads for HTTP")?;
+    runtime.block_on(async {
+        let listener = tokio::net::TcpListener::from_std(listener).context("the HTTP listener")?;
+        // Before the screen: who reads it may press Ctrl-C at once.
+        let ended = end_of_run()?;
+        web.keep_fresh()?;
+        if let Some((listener, router)) = rpc {
+            let listener =
+                tokio::net::TcpListener::from_std(listener).context("the RPC listener")?;
+            tokio::spawn(async move { axum::serve(listener, router).await });
+        }
+        log::show(screen);
+        tls::serve(listener, web.tls, app, async {
+            ended.await;
+            tracing::info!("draining; Ctrl-C again ends at once");
+            // Not on a thread of the runtime.
+            let _ = tokio::task::spawn_blocking(drain).await;
+        })
+        .await;
+        Ok(())
+    })
+}
+
+/// Done at the first SIGINT or SIGTERM; from then on another one ends the process at once.
+fn end_of_run() -> anyhow::Result<impl Future<Output = ()>> {
+    let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT")?;
+    let mut terminate = signal(SignalKind::terminate()).context("SIGTERM")?;
+    async fn either(interrupt: &mut Signal, terminate: &mut Signal) {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    }
+    Ok(async move {
+        either(&mut interrupt, &mut terminate).await;
+        tokio::spawn(async move {
+            either(&mut interrupt, &mut terminate).await;
+            process::exit(INTERRUPTED);
+        });
+    })
+}
+

@@ -1,0 +1,153 @@
+//! A node that forwards media, with a chain or without one.
+
+use std::{sync::Arc, thread};
+
+use anyhow::{Context, anyhow};
+use chain_types::AccountId;
+use sfu::{RelayConfig, Started};
+
+use super::{Site, chain::OwnChain, media, serve, web};
+use crate::{
+    admission::{Admission, Grants, Open},
+    banner::{self, Banner},
+    config::{Link, endpoints, home},
+    demo::{self, Demo},
+    doctor,
+    http::{self, About, Access},
+    lan,
+    metrics::{BuildInfo, Metrics},
+    paying::Announcer,
+    relay_control::{Control, DecisionSource},
+};
+
+/// Runs it until it is told to end.
+pub(super) fn run(site: Site) -> anyhow::Result<()> {
+    let Site { mode, config, mut home, started, listener, http_at, host, web, base_url } = site;
+    let issuer = home::issuer_key(home.dir())?;
+    let certificate = home::dtls_certificate(home.dir())?;
+    let grants = match config.open {
+        true => None,
+        false => Some(Arc::new(Grants::open(home.dir(), vec![AccountId::from(&issuer)])?)),
+    };
+    let (link, no_uring) = media::choose_link(config.link)?;
+    let relay_config = RelayConfig {
+        shards: config.shards,
+        link,
+        endpoints: endpoints::plan(
+            &config.media_ips,
+            &host,
+            http_at.ip().is_loopback(),
+            config.udp_port,
+        )?,
+        pin: config.pin,
+        gather: config.gather,
+        certificate,
+        sessions_max: config.sessions_max,
+        side_channel: config.chain.then(super::chain::side_channel),
+        usage: config.chain,
+    };
+    let Started { relay, events, gates, frames, usage } = media::start(relay_config)?;
+    let relay = Arc::new(relay);
+    let own = match config.chain {
+        true => Some(OwnChain::open(mode, &config, home.dir())?),
+        false => None,
+    };
+    let version = env!("CARGO_PKG_VERSION");
+    let metrics = Arc::new(Metrics::new(&BuildInfo { version, link: link.to_string(), started }));
+    let mut paying = None;
+    let source: Box<dyn DecisionSource> = match (&own, config.decisions.as_deref()) {
+        (Some(own), _) => {
+            own.introduce(mode, &config, &base_url)?;
+            let faucet = config.faucet_public || http_at.ip().is_loopback();
+            let opened = own.open_books(&config, home.dir(), &relay, (frames, usage), faucet);
+            let (books, source) = opened?;
+            paying = Some(books);
+            Box::new(source)
+        }
+        (None, socket) => media::decision_source(socket, gates.clock())?,
+    };
+    let announcer = paying.as_deref().map(Announcer::new);
+    let (control, inputs) =
+        Control::new(relay.clone(), events, gates, source, metrics.clone(), announcer);
+    let decider = {
+        let control = control.clone();
+        let name = "control".to_owned();
+        thread::Builder::new().name(name).spawn(move || control.run(inputs))
+    };
+    let decider = decider.context("no thread for the control side")?;
+    let demo = match config.demo {
+        true => Some(Demo::start(control.clone())?),
+        false => None,
+    };
+
+    let endpoints = relay.endpoints().to_vec();
+    let about = About {
+        version,
+        link: link.to_string(),
+        shards: config.shards,
+        udp_port: endpoints.first().map_or(0, |endpoint| endpoint.bind.port()),
+        started,
+        open: config.open,
+        loopback: http_at.ip().is_loopback(),
+        ca_pem: web.authority.as_ref().map(|authority| authority.pem().to_owned()),
+    };
+    let admission: Arc<dyn Admission> = match &grants {
+        Some(grants) => grants.clone(),
+        None => Arc::new(Open),
+    };
+    // On an open relay a page's token opens nothing, and must not open anything later either.
+    let issuer = if config.open { home::passing_key() } else { issuer };
+    let access = Access { admission, grants, issuer };
+    let app = http::router(control.clone(), access, metrics, about, paying.clone());
+    let rpc = own.as_ref().map(|own| own.bind_rpc(config.rpc)).transpose()?.flatten();
+
+    // Plain HTTP, also where HTTPS is spoken: commands of this home send signed words only.
+    home.announce(&format!("http://{}", web::reachable(http_at)))?;
+    let bound: Vec<_> = endpoints.iter().map(|endpoint| endpoint.bind).collect();
+    let advertised: Vec<_> = endpoints.iter().map(|endpoint| endpoint.advertise.ip()).collect();
+    let asked_for = config.link == Link::Epoll;
+    let rpc_at = rpc.as_ref().and_then(|(listener, _)| listener.local_addr().ok());
+    let of_chain = |own: &OwnChain| {
+        doctor::chain(own.chain.chain_id(), &own.chain.engine(), rpc_at)
+    };
+    let screen = Banner {
+        version: version.to_owned(),
+        is_relay: true,
+        demo: demo.is_some().then(|| format!("{base_url}/watch/{}", demo::NAME)),
+        checks: vec![
+            match &web.authority {
+                Some(_) => doctor::local_network(http_at, &host),
+                None => doctor::secure_context(http_at, web.tls.is_some()),
+            },
+            doctor::access(config.open, http_at),
+            doctor::link(link, asked_for, no_uring.as_deref(), config.shards),
+            doctor::udp_port(&bound),
+            doctor::buffers(relay.buffer_bytes()),
+            doctor::candidates(&advertised),
+        ]
+        .into_iter()
+        .chain(own.as_ref().map(of_chain))
+        .collect(),
+        lan: web.authority.as_ref().map(|_| banner::Lan {
+            guide: lan::trust_guide(&base_url),
+            qr_code: lan::qr_code(&format!("{base_url}/")).unwrap_or_default(),
+        }),
+        token_hint: (!config.open && !http_at.ip().is_loopback()).then(|| {
+            "A token for a viewer: sutantra-node grant --stream demo --role subscribe".to_owned()
+        }),
+        base_url,
+    };
+    let draining = control.clone();
+    // Waits for the shards.
+    serve(listener, web, app, rpc, &screen, move || draining.drain())?;
+    drop(demo);
+    drop((control, relay));
+    decider.join().map_err(|_| anyhow!("the control side has panicked"))?;
+    // MONEY last, when nothing is served any more; then the chain, which it may still hand to.
+    if let Some(paying) = &paying {
+        paying.money.stop();
+        paying.chain.stop();
+    }
+    tracing::info!("stopped");
+    Ok(())
+}

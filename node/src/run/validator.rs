@@ -1,0 +1,43 @@
+//! A node without media: the chain, its RPC, its pages and metrics.
+
+use std::sync::Arc;
+
+use chain_types::AccountId;
+
+use super::{Site, chain::OwnChain, serve};
+use crate::{
+    banner::Banner,
+    doctor,
+    http::chain_only::{self, ChainFace},
+    metrics::{BuildInfo, Metrics},
+};
+
+/// Runs it until it is told to end.
+pub(super) fn run(site: Site) -> anyhow::Result<()> {
+    let Site { mode, config, mut home, started, listener, http_at, web, base_url, .. } = site;
+    let own = OwnChain::open(mode, &config, home.dir())?;
+    let version = env!("CARGO_PKG_VERSION");
+    let metrics = Metrics::new(&BuildInfo { version, link: "none".to_owned(), started });
+    let face = ChainFace {
+        chain: own.chain.clone(),
+        metrics,
+        version,
+        started,
+        operator: AccountId::from(&own.keys.operator),
+    };
+    let app = chain_only::router(Arc::new(face));
+    let rpc = own.bind_rpc(config.rpc)?;
+    let rpc_at = rpc.as_ref().and_then(|(listener, _)| listener.local_addr().ok());
+    home.announce(&format!("http://{}", super::web::reachable(http_at)))?;
+    let screen = Banner {
+        version: version.to_owned(),
+        base_url,
+        checks: vec![doctor::chain(own.chain.chain_id(), &own.chain.engine(), rpc_at)],
+        is_relay: false,
+        ..Banner::default()
+    };
+    serve(listener, web, app, rpc, &screen, || {})?;
+    own.chain.stop();
+    tracing::info!("stopped");
+    Ok(())
+}
