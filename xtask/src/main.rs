@@ -49,6 +49,12 @@ enum Task {
         #[arg(long, value_name = "ITEM")]
         only: Option<String>,
     },
+    /// Installs what the tests and a local network need, CometBFT into .tools among it.
+    Tools {
+        /// CometBFT alone: what `sutantra-node localnet` needs.
+        #[arg(long)]
+        cometbft: bool,
+    },
     /// The requirements that no test cites, and the module table of ARCHITECTURE.md.
     Requirements,
     /// Runs browser scenarios on the network that it is started in.
@@ -77,6 +83,8 @@ fn run(task: Task) -> anyhow::Result<()> {
     match task {
         Task::Test { only, skip_browser } => steps::test(&workspace, only.as_deref(), skip_browser),
         Task::Soak { resume, only } => soak::soak(&workspace, resume, only.as_deref()),
+        Task::Tools { cometbft: true } => tools::install_cometbft(&workspace),
+        Task::Tools { cometbft: false } => tools::install(&workspace),
         Task::Requirements => requirements::report(&workspace),
         Task::Scenarios { thorough, names } => {
             let names: Vec<&str> = names.iter().map(String::as_str).collect();

@@ -20,7 +20,11 @@ struct Step {
 const LIMIT: Duration = Duration::from_secs(20 * 60);
 
 const STEPS: &[Step] = &[
-    Step { name: "tools", about: "browsers, promtool, valgrind, ip; npm packages", run: tools },
+    Step {
+        name: "tools",
+        about: "browsers, CometBFT, promtool, valgrind; npm packages",
+        run: tools,
+    },
     Step { name: "fmt", about: "formatting", run: fmt },
     Step { name: "lints", about: "clippy, warnings are errors", run: lints },
     Step { name: "tests", about: "unit, property, simulation, integration tests", run: tests },
