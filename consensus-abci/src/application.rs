@@ -29,31 +29,74 @@ impl ApplicationError {
     }
 }
 
-/// The ABCI 2.0 methods of this trait.
+/// The methods of ABCI 2.0, in the order of their numbers in `Request`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Method {
+    Echo,
+    Flush,
     Info,
     InitChain,
+    Query,
     CheckTx,
+    Commit,
+    ListSnapshots,
+    OfferSnapshot,
+    LoadSnapshotChunk,
+    ApplySnapshotChunk,
     PrepareProposal,
     ProcessProposal,
+    ExtendVote,
+    VerifyVoteExtension,
     FinalizeBlock,
-    Commit,
-    Query,
+}
+
+impl Method {
+    /// All of them, each at the place that it has as a number.
+    pub const ALL: [Method; 16] = [
+        Method::Echo,
+        Method::Flush,
+        Method::Info,
+        Method::InitChain,
+        Method::Query,
+        Method::CheckTx,
+        Method::Commit,
+        Method::ListSnapshots,
+        Method::OfferSnapshot,
+        Method::LoadSnapshotChunk,
+        Method::ApplySnapshotChunk,
+        Method::PrepareProposal,
+        Method::ProcessProposal,
+        Method::ExtendVote,
+        Method::VerifyVoteExtension,
+        Method::FinalizeBlock,
+    ];
+
+    /// The name in the specification.
+    pub fn name(self) -> &'static str {
+        match self {
+            Method::Echo => "Echo",
+            Method::Flush => "Flush",
+            Method::Info => "Info",
+            Method::InitChain => "InitChain",
+            Method::Query => "Query",
+            Method::CheckTx => "CheckTx",
+            Method::Commit => "Commit",
+            Method::ListSnapshots => "ListSnapshots",
+            Method::OfferSnapshot => "OfferSnapshot",
+            Method::LoadSnapshotChunk => "LoadSnapshotChunk",
+            Method::ApplySnapshotChunk => "ApplySnapshotChunk",
+            Method::PrepareProposal => "PrepareProposal",
+            Method::ProcessProposal => "ProcessProposal",
+            Method::ExtendVote => "ExtendVote",
+            Method::VerifyVoteExtension => "VerifyVoteExtension",
+            Method::FinalizeBlock => "FinalizeBlock",
+        }
+    }
 }
 
 impl fmt::Display for Method {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Method::Info => "Info",
-            Method::InitChain => "InitChain",
-            Method::CheckTx => "CheckTx",
-            Method::PrepareProposal => "PrepareProposal",
-            Method::ProcessProposal => "ProcessProposal",
-            Method::FinalizeBlock => "FinalizeBlock",
-            Method::Commit => "Commit",
-            Method::Query => "Query",
-        })
+        f.write_str(self.name())
     }
 }
 

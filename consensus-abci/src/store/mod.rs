@@ -21,6 +21,8 @@ use std::{
 use borsh::{BorshDeserialize, BorshSerialize};
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode};
 
+use crate::fail::{self, Step};
+
 pub use self::{
     snapshot::{Entries, Proved, Snapshot},
     tree::Prepared,
@@ -208,7 +210,9 @@ impl Store {
     /// # Errors
     /// The update does not follow the newest height, or the database fails.
     pub fn prepare(&self, update: Update) -> Result<Prepared, StoreError> {
-        Prepared::new(&self.snapshot()?, update)
+        let prepared = Prepared::new(&self.snapshot()?, update)?;
+        fail::reach(Step::Prepared, prepared.head().height);
+        Ok(prepared)
     }
 
     /// Makes a prepared update durable, all of it or nothing, then visible.
@@ -227,7 +231,9 @@ impl Store {
         }
         let mut batch = self.shared.db.batch().durability(Some(PersistMode::SyncAll));
         prepared.write(&self.shared.tables, &mut batch)?;
+        fail::reach(Step::BeforeBatch, prepared.head().height);
         batch.commit()?;
+        fail::reach(Step::AfterBatch, prepared.head().height);
         self.pruner.wake();
         Ok(())
     }

@@ -1,0 +1,140 @@
+//! An engine's side of the socket, one message at a time.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use consensus_abci::server::{Frames, ListenAddr};
+use prost::Message;
+use tendermint_proto::v0_38::abci::{Request, Response, request, response};
+
+/// Longer than any answer takes; a test that waits so long has failed.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A directory that goes when it is dropped.
+pub struct Dir(PathBuf);
+
+impl Dir {
+    pub fn new() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let number = NEXT.fetch_add(1, Ordering::SeqCst);
+        let path =
+            std::env::temp_dir().join(format!("sutantra-abci-{}-{number}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&path);
+        std::fs::create_dir_all(&path).unwrap();
+        Dir(path)
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    pub fn unix(&self) -> ListenAddr {
+        ListenAddr::Unix(self.0.join("abci.sock"))
+    }
+}
+
+impl Drop for Dir {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+trait Socket: Read + Write + Send {
+    fn end_writing(&self);
+}
+
+impl Socket for UnixStream {
+    fn end_writing(&self) {
+        let _ = self.shutdown(Shutdown::Write);
+    }
+}
+
+impl Socket for TcpStream {
+    fn end_writing(&self) {
+        let _ = self.shutdown(Shutdown::Write);
+    }
+}
+
+pub struct Client {
+    socket: Box<dyn Socket>,
+    frames: Frames,
+}
+
+impl Client {
+    pub fn connect(at: &ListenAddr) -> Client {
+        let socket: Box<dyn Socket> = match at {
+            ListenAddr::Unix(path) => {
+                let stream = UnixStream::connect(path).unwrap();
+                stream.set_read_timeout(Some(PATIENCE)).unwrap();
+                Box::new(stream)
+            }
+            ListenAddr::Tcp(addr) => {
+                let stream = TcpStream::connect(addr).unwrap();
+                stream.set_nodelay(true).unwrap();
+                stream.set_read_timeout(Some(PATIENCE)).unwrap();
+                Box::new(stream)
+            }
+        };
+        Client { socket, frames: Frames::new(1 << 30) }
+    }
+
+    pub fn send(&mut self, value: request::Value) {
+        self.write(&framed(value));
+    }
+
+    pub fn write(&mut self, bytes: &[u8]) {
+        self.socket.write_all(bytes).unwrap();
+    }
+
+    /// Writes what the server may refuse to read.
+    pub fn try_write(&mut self, bytes: &[u8]) {
+        let _ = self.socket.write_all(bytes);
+    }
+
+    pub fn end_writing(&self) {
+        self.socket.end_writing();
+    }
+
+    /// The next answer; `None` when the server closed.
+    pub fn next(&mut self) -> Option<response::Value> {
+        let mut chunk = [0; 4096];
+        loop {
+            if let Some(frame) = self.frames.next_frame().expect("the server's lengths are right") {
+                let response = Response::decode(frame).expect("the server's answers are right");
+                return Some(response.value.expect("an answer says something"));
+            }
+            match self.socket.read(&mut chunk) {
+                Ok(0) => return None,
+                Ok(count) => self.frames.extend(&chunk[..count]),
+                Err(error) if error.kind() == ErrorKind::ConnectionReset => return None,
+                Err(error) => panic!("no answer: {error}"),
+            }
+        }
+    }
+
+    #[track_caller]
+    pub fn call(&mut self, value: request::Value) -> response::Value {
+        self.send(value);
+        self.next().expect("an answer")
+    }
+
+    /// The next answer is an exception, and the last one.
+    #[track_caller]
+    pub fn expect_exception(&mut self, part: &str) {
+        match self.next() {
+            Some(response::Value::Exception(exception)) => {
+                assert!(exception.error.contains(part), "{}", exception.error);
+            }
+            other => panic!("{other:?} instead of an exception"),
+        }
+        assert_eq!(self.next(), None, "the connection ends");
+    }
+}
+
+pub fn framed(value: request::Value) -> Vec<u8> {
+    Request { value: Some(value) }.encode_length_delimited_to_vec()
+}
