@@ -52,7 +52,7 @@ pub(crate) use handshake::{COMETBFT_VERSION, P2P_PROTOCOL};
 pub(crate) use index::{FoundTx, SearchError, TxPosition, tx_attributes};
 pub(crate) use keys::public_json;
 pub(crate) use merkle::prove_leaf;
-pub(crate) use query::{Attributes, add_events};
+pub(crate) use query::{Attributes, Test, add_events};
 
 use self::core::CoreParts;
 use crate::application::{Application, ApplicationError};

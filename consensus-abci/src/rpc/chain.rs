@@ -40,7 +40,7 @@ pub(crate) fn block(core: &Core, params: &Params) -> Result<Value, RpcError> {
     block_at(core, height(core, params, core.tip().height)?)
 }
 
-fn block_at(core: &Core, height: u64) -> Result<Value, RpcError> {
+pub(super) fn block_at(core: &Core, height: u64) -> Result<Value, RpcError> {
     let meta = found(core.store.meta(height)?, "block", height)?;
     let block = found(core.store.block(height)?, "block", height)?;
     Ok(json!({

@@ -10,6 +10,9 @@ use super::params::Params;
 use super::shape;
 use crate::engine::{BLOCK_PROTOCOL, COMETBFT_VERSION, Core, P2P_PROTOCOL, hex_upper, public_json};
 
+/// Longest piece of a genesis in one answer; CometBFT has the same bound.
+const GENESIS_CHUNK_BYTES: usize = 16 * 1024 * 1024;
+
 pub(crate) fn health() -> Value {
     json!({})
 }
@@ -58,8 +61,31 @@ pub(crate) fn status(core: &Core) -> Result<Value, RpcError> {
     }))
 }
 
-pub(crate) fn genesis(core: &Core) -> Value {
-    json!({ "genesis": core.genesis.to_json() })
+pub(crate) fn genesis(core: &Core) -> Result<Value, RpcError> {
+    let genesis = core.genesis.to_json();
+    match genesis.to_string().len() <= GENESIS_CHUNK_BYTES {
+        true => Ok(json!({ "genesis": genesis })),
+        false => Err(RpcError::internal(
+            "genesis response is large, please use the genesis_chunked API instead",
+        )),
+    }
+}
+
+pub(crate) fn genesis_chunked(core: &Core, params: &Params) -> Result<Value, RpcError> {
+    let asked = params.integer("chunk")?.unwrap_or(0);
+    let text = core.genesis.to_json().to_string();
+    let chunks: Vec<&[u8]> = text.as_bytes().chunks(GENESIS_CHUNK_BYTES).collect();
+    match usize::try_from(asked).ok().and_then(|asked| chunks.get(asked)) {
+        Some(chunk) => Ok(json!({
+            "chunk": asked.to_string(),
+            "total": chunks.len().to_string(),
+            "data": shape::base64(chunk),
+        })),
+        None => Err(RpcError::internal(format!(
+            "there are {} chunks, counted from 0; {asked} is invalid",
+            chunks.len()
+        ))),
+    }
 }
 
 pub(crate) fn net_info() -> Value {

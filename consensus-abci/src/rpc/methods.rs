@@ -7,7 +7,7 @@ use tokio::sync::Semaphore;
 
 use super::error::RpcError;
 use super::params::Params;
-use super::{chain, info, txs};
+use super::{chain, consensus, info, search, txs};
 use crate::engine::Engine;
 
 /// Calls that run at once; more wait their turn. Each holds a blocking thread.
@@ -23,13 +23,19 @@ const METHODS: &[(&str, &[&str])] = &[
     ("block", &["height"]),
     ("block_by_hash", &["hash"]),
     ("block_results", &["height"]),
+    ("block_search", &["query", "page", "per_page", "order_by"]),
     ("blockchain", &["minHeight", "maxHeight"]),
+    ("broadcast_evidence", &["evidence"]),
     ("broadcast_tx_async", &["tx"]),
     ("broadcast_tx_commit", &["tx"]),
     ("broadcast_tx_sync", &["tx"]),
+    ("check_tx", &["tx"]),
     ("commit", &["height"]),
     ("consensus_params", &["height"]),
+    ("consensus_state", &[]),
+    ("dump_consensus_state", &[]),
     ("genesis", &[]),
+    ("genesis_chunked", &["chunk"]),
     ("header", &["height"]),
     ("header_by_hash", &["hash"]),
     ("health", &[]),
@@ -153,11 +159,17 @@ fn call_now(engine: &Engine, method: &str, params: &Params) -> Result<Value, Rpc
         "block" => chain::block(core, params),
         "block_by_hash" => chain::block_by_hash(core, params),
         "block_results" => chain::block_results(core, params),
+        "block_search" => search::block_search(core, params),
         "blockchain" => chain::blockchain(core, params),
+        "broadcast_evidence" => consensus::broadcast_evidence(params),
         "broadcast_tx_sync" => txs::broadcast_tx_sync(engine, params),
+        "check_tx" => txs::check_tx(core, params),
         "commit" => chain::commit(core, params),
         "consensus_params" => chain::consensus_params(core, params),
-        "genesis" => Ok(info::genesis(core)),
+        "consensus_state" => consensus::consensus_state(core),
+        "dump_consensus_state" => consensus::dump_consensus_state(core),
+        "genesis" => info::genesis(core),
+        "genesis_chunked" => info::genesis_chunked(core, params),
         "header" => chain::header(core, params),
         "header_by_hash" => chain::header_by_hash(core, params),
         "health" => Ok(info::health()),
@@ -169,5 +181,65 @@ fn call_now(engine: &Engine, method: &str, params: &Params) -> Result<Value, Rpc
         "unconfirmed_txs" => txs::unconfirmed_txs(core, params),
         "validators" => chain::validators(core, params),
         other => Err(RpcError::internal(format!("{other} has no answer here"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Routes of CometBFT 0.38.26 with their parameters (`rpc/core/routes.go`).
+    const COMETBFT: &[(&str, &str)] = &[
+        ("abci_info", ""),
+        ("abci_query", "path,data,height,prove"),
+        ("block", "height"),
+        ("block_by_hash", "hash"),
+        ("block_results", "height"),
+        ("block_search", "query,page,per_page,order_by"),
+        ("blockchain", "minHeight,maxHeight"),
+        ("broadcast_evidence", "evidence"),
+        ("broadcast_tx_async", "tx"),
+        ("broadcast_tx_commit", "tx"),
+        ("broadcast_tx_sync", "tx"),
+        ("check_tx", "tx"),
+        ("commit", "height"),
+        ("consensus_params", "height"),
+        ("consensus_state", ""),
+        ("dump_consensus_state", ""),
+        ("genesis", ""),
+        ("genesis_chunked", "chunk"),
+        ("header", "height"),
+        ("header_by_hash", "hash"),
+        ("health", ""),
+        ("net_info", ""),
+        ("num_unconfirmed_txs", ""),
+        ("status", ""),
+        ("tx", "hash,prove"),
+        ("tx_search", "query,prove,page,per_page,order_by"),
+        ("unconfirmed_txs", "limit"),
+        ("validators", "height,page,per_page"),
+    ];
+
+    /// Of a WebSocket alone, and those that CometBFT serves to nobody unless `unsafe = true`.
+    const COMETBFT_ELSEWHERE: &[&str] = &[
+        "subscribe",
+        "unsubscribe",
+        "unsubscribe_all",
+        "dial_seeds",
+        "dial_peers",
+        "unsafe_flush_mempool",
+    ];
+
+    #[test]
+    fn the_routes_are_cometbfts_with_its_parameters() {
+        let ours: Vec<(&str, String)> =
+            METHODS.iter().map(|(name, names)| (*name, names.join(","))).collect();
+        let theirs: Vec<(&str, String)> =
+            COMETBFT.iter().map(|(name, names)| (*name, (*names).to_owned())).collect();
+        assert_eq!(ours, theirs);
+        for name in COMETBFT_ELSEWHERE {
+            let error = parameter_names(name).expect_err("this is not called over HTTP");
+            assert_eq!(error.code, -32601, "{name}");
+        }
     }
 }

@@ -1,12 +1,13 @@
 //! CometBFT 0.38's RPC over the embedded engine: GET, POST, batch and WebSocket.
 
 mod chain;
+mod consensus;
 mod error;
 mod info;
-
 mod methods;
 mod params;
 mod request;
+mod search;
 mod shape;
 mod txs;
 mod websocket;

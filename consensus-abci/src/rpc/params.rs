@@ -54,6 +54,11 @@ impl Params {
         }
     }
 
+    /// Whether it was given at all.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.raw(name).is_some()
+    }
+
     /// An integer: plain, quoted, or a decimal string.
     pub(crate) fn integer(&self, name: &str) -> Result<Option<i64>, RpcError> {
         let parsed = match self.raw(name) {

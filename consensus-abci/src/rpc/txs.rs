@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tendermint_proto::v0_38::abci::{ExecTxResult, ResponseCheckTx};
+use tendermint_proto::v0_38::abci::{CheckTxType, ExecTxResult, RequestCheckTx, ResponseCheckTx};
 
 use super::chain::page;
 use super::error::RpcError;
@@ -30,6 +30,21 @@ fn broadcast_json(outcome: &CheckOutcome, data: &[u8]) -> Value {
 pub(crate) fn broadcast_tx_sync(engine: &Engine, params: &Params) -> Result<Value, RpcError> {
     let (outcome, response) = engine.check_and_insert(params.transaction("tx")?.into())?;
     Ok(broadcast_json(&outcome, &response.data))
+}
+
+/// CheckTx without the mempool: says what `broadcast_tx_sync` would, and lets nothing wait.
+pub(crate) fn check_tx(core: &Core, params: &Params) -> Result<Value, RpcError> {
+    let tx = params.transaction("tx")?;
+    let max = core.tip().max_tx_bytes;
+    if tx.len() > max {
+        return Err(RpcError::internal(format!(
+            "Tx too large. Max size is {max}, but got {}",
+            tx.len()
+        )));
+    }
+    let request = RequestCheckTx { tx: tx.into(), r#type: CheckTxType::New as i32 };
+    let _gate = core.mempool.checking();
+    Ok(shape::check_tx(&core.app.check_tx(request)?))
 }
 
 /// The answer of `broadcast_tx_async`, given before CheckTx ran.

@@ -89,6 +89,15 @@ pub fn reads(still: &Still) -> Vec<(&'static str, Value, String)> {
         ("commit", json!({ "height": "2" }), "height=2".to_owned()),
         ("validators", json!({ "height": "2", "page": "1" }), "height=2&page=1".to_owned()),
         ("consensus_params", json!({ "height": "2" }), "height=2".to_owned()),
+        ("consensus_state", json!({}), String::new()),
+        ("dump_consensus_state", json!({}), String::new()),
+        ("genesis_chunked", json!({ "chunk": "0" }), "chunk=0".to_owned()),
+        ("check_tx", json!({ "tx": BASE64.encode("k9=z") }), "tx=%22k9=z%22".to_owned()),
+        (
+            "block_search",
+            json!({ "query": "block.height<4", "page": "2", "per_page": "2", "order_by": "asc" }),
+            "query=%22block.height%3C4%22&page=2&per_page=2&order_by=%22asc%22".to_owned(),
+        ),
         ("tx", json!({ "hash": tx, "prove": true }), format!("hash=0x{tx}&prove=true")),
         (
             "tx_search",
@@ -181,6 +190,90 @@ fn answers_have_what_other_peoples_clients_read() {
     assert_eq!(call("commit", json!({ "height": "1" }))["canonical"], true);
     let unknown = call("block_by_hash", json!({ "hash": "00".repeat(32) }));
     assert_eq!(unknown["block"], Value::Null);
+}
+
+#[test]
+fn blocks_are_found_by_height_and_by_their_own_events() {
+    let still = still();
+    let search = |params: Value| runtime().block_on(method(&still.engine, "block_search", params));
+    let heights = |params: Value| -> Vec<String> {
+        let answer = search(params).unwrap();
+        let blocks = answer["blocks"].as_array().unwrap().iter();
+        blocks
+            .map(|block| block["block"]["header"]["height"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    let tip = still.engine.height().to_string();
+    assert_eq!(heights(json!({ "query": "block.height<3" })), ["2", "1"], "newest first");
+    assert_eq!(heights(json!({ "query": "block.height<3", "order_by": "asc" })), ["1", "2"]);
+    assert_eq!(heights(json!({ "query": "block.height='2'" })), ["2"]);
+    assert_eq!(heights(json!({ "query": format!("block.height>={tip}") })), [tip]);
+    assert_eq!(heights(json!({ "query": "block.height>9999" })), [""; 0]);
+    // The application says `tick` with each block, and `set` with a transaction only.
+    assert_eq!(heights(json!({ "query": "tick.height='2'" })), ["2"]);
+    assert_eq!(heights(json!({ "query": "set.value='same'" })), [""; 0]);
+    let error = search(json!({ "query": "block.height>1", "order_by": "up" })).unwrap_err();
+    assert!(error["data"].as_str().unwrap().contains("order_by"), "{error}");
+    let error = search(json!({ "query": "" })).unwrap_err();
+    assert_eq!(error["code"], -32602, "{error}");
+}
+
+#[test]
+fn between_two_blocks_nothing_is_proposed_and_the_last_commit_is_whole() {
+    let still = still();
+    let call = |name: &'static str, params: Value| {
+        runtime().block_on(method(&still.engine, name, params)).unwrap()
+    };
+    let tip = still.engine.height();
+    let simple = call("consensus_state", json!({}));
+    assert_eq!(simple["round_state"]["height/round/step"], format!("{}/0/1", tip + 1));
+    assert_eq!(simple["round_state"]["height_vote_set"][0]["prevotes"], json!(["nil-Vote"]));
+    let dump = call("dump_consensus_state", json!({}));
+    let commit = call("commit", json!({}));
+    let vote = dump["round_state"]["last_commit"]["votes"][0].as_str().unwrap();
+    let hash = commit["signed_header"]["commit"]["block_id"]["hash"].as_str().unwrap();
+    assert!(vote.contains(&format!(" {tip}/00/")), "{vote}");
+    assert!(vote.contains(&hash[..12]), "{vote} of {hash}");
+    assert_eq!(dump["round_state"]["last_commit"]["votes_bit_array"], "BA{1:x} 10/10 = 1.00");
+    let validators = call("validators", json!({}))["validators"].clone();
+    assert_eq!(dump["round_state"]["validators"]["validators"], validators);
+    assert_eq!(dump["peers"], json!([]));
+}
+
+#[test]
+fn the_genesis_comes_in_chunks_that_are_the_genesis() {
+    let still = still();
+    let call =
+        |name: &'static str, params: Value| runtime().block_on(method(&still.engine, name, params));
+    let chunk = call("genesis_chunked", json!({})).unwrap();
+    assert_eq!((&chunk["chunk"], &chunk["total"]), (&json!("0"), &json!("1")));
+    let bytes = BASE64.decode(chunk["data"].as_str().unwrap()).unwrap();
+    let genesis: Value = serde_json::from_slice(&bytes).unwrap();
+    assert_eq!(call("genesis", json!({})).unwrap()["genesis"], genesis);
+    for chunk in ["1", "-1"] {
+        let error = call("genesis_chunked", json!({ "chunk": chunk })).unwrap_err();
+        assert!(error["data"].as_str().unwrap().contains("is invalid"), "{error}");
+    }
+}
+
+#[test]
+fn a_transaction_that_is_only_checked_does_not_wait() {
+    let (dir, app) = (Dir::new(), Arc::new(KvApp::default()));
+    let engine = start(dir.path(), &app);
+    runtime().block_on(async {
+        let check = |tx: &str| method(&engine, "check_tx", json!({ "tx": BASE64.encode(tx) }));
+        assert_eq!(check("a=1").await.unwrap()["code"], 0);
+        assert_eq!(check("bad").await.unwrap()["code"], CODE_GARBAGE);
+        let waiting = method(&engine, "num_unconfirmed_txs", json!({})).await.unwrap();
+        assert_eq!(waiting["total"], "0");
+        // It is still new to the mempool.
+        let sent = method(&engine, "broadcast_tx_sync", json!({ "tx": BASE64.encode("a=1") }));
+        assert_eq!(sent.await.unwrap()["code"], 0);
+        let evidence = method(&engine, "broadcast_evidence", json!({ "evidence": {} })).await;
+        assert!(evidence.unwrap_err()["data"].as_str().unwrap().contains("one validator"));
+        let nothing = method(&engine, "broadcast_evidence", json!({})).await.unwrap_err();
+        assert_eq!(nothing["data"], "no evidence was provided");
+    });
 }
 
 #[test]
