@@ -1,6 +1,7 @@
 //! The node's chain: kept in this process or followed from afar, and what every node does on it.
 
 use std::{
+    net::SocketAddr,
     path::Path,
     sync::Arc,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
@@ -21,9 +22,11 @@ mod faucet;
 mod files;
 pub mod genesis;
 mod local;
+mod maker;
+mod proxy;
 
 pub use faucet::{FaucetRefused, Till};
-pub use local::{Begin, LocalChain};
+pub use local::{Begin, LocalChain, RPC_PORT};
 
 /// How long a transaction of this node's own may take into a block.
 const COMMIT_MAX: Duration = Duration::from_secs(20);
@@ -76,6 +79,16 @@ pub trait NodeChain: settlement::Chain {
     /// Why nothing goes on, and what to do; `None`: it does.
     fn halted(&self) -> Option<String>;
 
+    /// What to look at when no blocks come, where something was noticed.
+    fn advice(&self) -> Option<String> {
+        None
+    }
+
+    /// Requests of an engine outside of this process.
+    fn abci(&self) -> Option<consensus_abci::server::Counters> {
+        None
+    }
+
     /// Transactions that wait for a block, where this process knows.
     fn waiting(&self) -> Option<usize>;
 
@@ -97,6 +110,9 @@ pub trait NodeChain: settlement::Chain {
     /// The chain's CometBFT RPC, for pages and tools.
     fn rpc_router(&self) -> Router;
 
+    /// Where somebody else serves that RPC; `None`: nobody does yet.
+    fn rpc_at(&self) -> Option<SocketAddr>;
+
     /// Who makes the blocks, for people.
     fn engine(&self) -> String;
 
@@ -112,10 +128,10 @@ pub trait NodeChain: settlement::Chain {
         let newest = Duration::from_millis(self.head().block_time_ms);
         let apart = now.abs_diff(newest);
         (apart > BLOCK_AGE_MAX).then(|| {
-            format!(
-                "The newest block is {} s away from this machine's clock: look at the clock and at the log.",
-                apart.as_secs()
-            )
+            let advice = self.advice();
+            let advice = advice.as_deref().unwrap_or("look at the clock and at the log");
+            let apart = apart.as_secs();
+            format!("The newest block is {apart} s away from this machine's clock: {advice}.")
         })
     }
 }

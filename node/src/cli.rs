@@ -251,7 +251,8 @@ where
             },
             ttl: required(matches, "ttl"),
             viewer: optional(matches, "viewer"),
-            config: flags(matches),
+            // `--role` is a setting of a node, too.
+            config: home_flags(matches),
         }),
         Some(("revoke", matches)) => Action::Revoke(RevokeArgs {
             target: match optional(matches, "token") {

@@ -1,6 +1,10 @@
 //! A chain whose state is in this process: the application, and whoever decides its blocks.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    path::Path,
+    sync::Arc,
+};
 
 use anyhow::bail;
 use axum::Router;
@@ -10,23 +14,32 @@ use chain_types::{
 };
 use consensus_abci::{
     app::{App, StateError, StateSnapshot},
-    engine::{
-        BroadcastError, Engine, EngineConfig, Genesis, MempoolError, NodeKey, ValidatorKey,
-    },
+    engine::{Engine, EngineConfig, Genesis, NodeKey, ValidatorKey},
+    server::Counters,
 };
 use crossbeam_channel::Receiver;
 use settlement::{Chain, ChainError, Snapshot, SubmitError};
 
-use super::{Head, Keys, NodeChain, files, genesis};
-use crate::config::home;
+use super::{
+    Head, Keys, NodeChain, files, genesis,
+    maker::{CometBft, Maker},
+};
+use crate::config::{
+    chain::{ChainConfig, Comet},
+    home,
+};
 
+/// Where CometBFT's RPC is by custom.
+pub const RPC_PORT: u16 = 26657;
 /// Blocks that may be waiting for a follower; one that is slower resynchronises.
 const DELTAS_MAX: usize = 1024;
 
 /// The chain of this home, alive as long as this process.
 pub struct LocalChain {
     app: Arc<App>,
-    engine: Engine,
+    maker: Maker,
+    /// As the genesis has it.
+    chain_id: String,
 }
 
 /// What to do with a home that has no chain yet.
@@ -39,35 +52,58 @@ pub enum Begin<'a> {
 }
 
 impl LocalChain {
-    /// Opens the chain of this home with the engine in this process.
+    /// Opens the chain of this home, under the engine that the configuration names.
     ///
     /// # Errors
-    /// What is wrong with the home, and what to do.
-    pub fn embedded(home: &Path, begin: Begin<'_>) -> anyhow::Result<Self> {
+    /// What is wrong with the home or the engine, and what to do.
+    pub fn open(
+        home: &Path,
+        begin: Begin<'_>,
+        config: &ChainConfig,
+        rpc: Option<SocketAddr>,
+    ) -> anyhow::Result<Self> {
         files::check(home)?;
         let dir = home.join("chain");
-        let config = home.join("config");
-        let genesis_file = config.join("genesis.json");
-        if matches!(begin, Begin::Refuse) && !genesis_file.exists() {
+        let config_dir = home.join("config");
+        let genesis_file = config_dir.join("genesis.json");
+        // Somebody else's CometBFT has its genesis at its own place.
+        let needs_genesis = config.comet != Comet::External;
+        if matches!(begin, Begin::Refuse) && needs_genesis && !genesis_file.exists() {
             bail!(
                 "{} has no chain: make one with `sutantra-node init NAME --home DIR`, or start `dev`",
                 home.display()
             );
         }
         home::create_dir(&dir)?;
-        home::create_dir(&config)?;
-        let validator = ValidatorKey::load_or_create(&config.join("priv_validator_key.json"))?;
-        let node_key = NodeKey::load_or_create(&config.join("node_key.json"))?;
-        let genesis = Genesis::load_or_create(&genesis_file, || match begin {
-            Begin::Development(keys) => genesis::development(&validator, keys),
-            Begin::Refuse => unreachable!("looked for above"),
-        })?;
+        home::create_dir(&config_dir)?;
+        let validator = ValidatorKey::load_or_create(&config_dir.join("priv_validator_key.json"))?;
+        let node_key = NodeKey::load_or_create(&config_dir.join("node_key.json"))?;
+        let genesis = || {
+            Genesis::load_or_create(&genesis_file, || match begin {
+                Begin::Development(keys) => genesis::development(&validator, keys),
+                Begin::Refuse => unreachable!("looked for above"),
+            })
+        };
+        let genesis = match needs_genesis {
+            true => Some(genesis()?),
+            false => None,
+        };
         let app = Arc::new(App::open(&dir.join("state"))?);
-        let state_file = dir.join("priv_validator_state.json");
-        let config =
-            EngineConfig::new(dir.join("blocks"), genesis, validator, node_key, state_file);
-        let engine = Engine::start(config, app.clone())?;
-        Ok(Self { app, engine })
+        let maker = match (config.comet, genesis) {
+            (Comet::Embedded, Some(genesis)) => {
+                let state_file = dir.join("priv_validator_state.json");
+                let blocks = dir.join("blocks");
+                let config = EngineConfig::new(blocks, genesis, validator, node_key, state_file);
+                Maker::Embedded(Engine::start(config, app.clone())?)
+            }
+            (comet, _) => {
+                let rpc = rpc.unwrap_or(SocketAddr::from((Ipv4Addr::LOCALHOST, RPC_PORT)));
+                let spawn = comet == Comet::Spawn;
+                Maker::Comet(Box::new(CometBft::start(home, &app, config, rpc, spawn)?))
+            }
+        };
+        let chain_id = app.snapshot().chain_id().unwrap_or_default().to_owned();
+        Ok(Self { app, maker, chain_id })
     }
 
     /// The newest committed state.
@@ -82,15 +118,24 @@ fn unreadable(error: impl std::fmt::Display) -> ChainError {
 
 impl NodeChain for LocalChain {
     fn head(&self) -> Head {
-        Head { height: self.engine.height(), block_time_ms: self.engine.latest_block_time_ms() }
+        let state = self.read();
+        Head { height: state.height(), block_time_ms: state.block_time_ms() }
     }
 
     fn halted(&self) -> Option<String> {
-        self.engine.is_halted()
+        self.maker.halted()
+    }
+
+    fn advice(&self) -> Option<String> {
+        self.maker.advice()
     }
 
     fn waiting(&self) -> Option<usize> {
-        Some(self.engine.mempool_size().0)
+        self.maker.waiting()
+    }
+
+    fn abci(&self) -> Option<Counters> {
+        self.maker.abci()
     }
 
     fn params(&self) -> Result<Params, ChainError> {
@@ -110,21 +155,25 @@ impl NodeChain for LocalChain {
     }
 
     fn rpc_router(&self) -> Router {
-        self.engine.rpc_router()
+        self.maker.rpc_router()
+    }
+
+    fn rpc_at(&self) -> Option<SocketAddr> {
+        self.maker.rpc_at()
     }
 
     fn engine(&self) -> String {
-        "embedded".to_owned()
+        self.maker.about()
     }
 
     fn stop(&self) {
-        self.engine.stop();
+        self.maker.stop();
     }
 }
 
 impl Chain for LocalChain {
     fn chain_id(&self) -> &str {
-        self.engine.chain_id()
+        &self.chain_id
     }
 
     fn follow(&self) -> Result<(Snapshot, Receiver<Arc<BlockDelta>>), ChainError> {
@@ -143,12 +192,7 @@ impl Chain for LocalChain {
     }
 
     fn submit(&self, transaction: Vec<u8>) -> Result<(), SubmitError> {
-        match self.engine.broadcast_tx_sync(transaction) {
-            Ok(outcome) if outcome.code == 0 => Ok(()),
-            Ok(outcome) => Err(SubmitError::Refused { code: outcome.code, log: outcome.log }),
-            Err(BroadcastError::Mempool(MempoolError::InCache)) => Err(SubmitError::Known),
-            Err(error) => Err(SubmitError::Unavailable(error.to_string())),
-        }
+        self.maker.submit(transaction)
     }
 }
 

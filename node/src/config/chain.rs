@@ -8,6 +8,7 @@ use std::{
 };
 
 use chain_types::hex;
+use consensus_abci::server::{ListenAddr, ListenAddrError};
 
 use super::{Layers, keys, parse_http, quote};
 
@@ -28,7 +29,7 @@ pub struct ChainConfig {
     /// CometBFT's program; `None`: it is looked for.
     pub comet_bin: Option<PathBuf>,
     /// Where the application listens for an engine; `None`: a socket in the home.
-    pub abci: Option<AbciAddr>,
+    pub abci: Option<ListenAddr>,
     /// Where CometBFT listens for its peers.
     pub p2p: SocketAddr,
     /// Peers that CometBFT keeps.
@@ -88,37 +89,6 @@ impl Comet {
             Self::Embedded => "embedded",
             Self::Spawn => "spawn",
             Self::External => "external",
-        }
-    }
-}
-
-/// Where an engine finds the application: `unix://PATH` or `tcp://HOST:PORT`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum AbciAddr {
-    /// A socket in the file system.
-    Unix(PathBuf),
-    /// TCP.
-    Tcp(SocketAddr),
-}
-
-impl FromStr for AbciAddr {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || "write unix:// and a path, or tcp://127.0.0.1:26658".to_owned();
-        if let Some(path) = text.strip_prefix("unix://") {
-            return if path.is_empty() { Err(wrong()) } else { Ok(Self::Unix(path.into())) };
-        }
-        let at = text.strip_prefix("tcp://").ok_or_else(wrong)?;
-        at.parse().map(Self::Tcp).map_err(|_| wrong())
-    }
-}
-
-impl fmt::Display for AbciAddr {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Unix(path) => write!(f, "unix://{}", path.display()),
-            Self::Tcp(at) => write!(f, "tcp://{at}"),
         }
     }
 }
@@ -212,8 +182,8 @@ pub(super) fn read(layers: &mut Layers) -> ChainConfig {
     let abci = layers.one(
         &keys::ABCI,
         None,
-        |at: &Option<AbciAddr>| at.as_ref().and_then(shown),
-        |text| text.parse().map(Some),
+        |at: &Option<ListenAddr>| at.as_ref().and_then(shown),
+        |text| text.parse().map(Some).map_err(|error: ListenAddrError| error.to_string()),
     );
     let p2p_default = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 26656));
     let p2p = layers.one(&keys::P2P, p2p_default, shown, parse_http);
@@ -309,10 +279,6 @@ mod tests {
         check::<Trust>(
             &[&format!("7:{hash}")],
             &["", "7", "0:00", "7:ab", &format!("0:{hash}"), &format!("-1:{hash}")],
-        );
-        check::<AbciAddr>(
-            &["unix:///run/abci.sock", "tcp://127.0.0.1:26658"],
-            &["", "unix://", "127.0.0.1:26658", "tcp://localhost", "http://127.0.0.1:1"],
         );
         let id = "0123456789abcdef0123456789abcdef01234567";
         check::<Peer>(

@@ -23,17 +23,12 @@ use sfu::{
 
 use super::Mode;
 use crate::{
-    chain::{self, Begin, Introduction, Keys, LocalChain, NodeChain, Till},
-    config::{
-        Config,
-        chain::{Comet, Role},
-    },
+    chain::{self, Begin, Introduction, Keys, LocalChain, NodeChain, RPC_PORT, Till},
+    config::{Config, chain::Role},
     demo,
     paying::{BySettlement, Paying, RelayOutlets},
 };
 
-/// Where CometBFT's RPC is by custom.
-const RPC_PORT: u16 = 26657;
 /// How long a session waits for money, s.
 const PAUSE_MAX_S: u32 = 60;
 /// Between two attempts to make the relay known to a chain on which it has no money yet.
@@ -62,12 +57,12 @@ impl OwnChain {
             Mode::Service => Begin::Refuse,
         };
         let on_chain = &config.on_chain;
-        let chain: Arc<dyn NodeChain> = match (on_chain.role, on_chain.comet) {
-            (Role::Relay, _) => bail!("no remote chain"),
-            (_, Comet::Embedded) => {
-                Arc::new(LocalChain::embedded(home, begin).map_err(chain::unusable)?)
+        let chain: Arc<dyn NodeChain> = match on_chain.role {
+            Role::Relay => bail!("no remote chain"),
+            Role::Validator | Role::ValidatorRelay => {
+                let opened = LocalChain::open(home, begin, on_chain, config.rpc);
+                Arc::new(opened.map_err(chain::unusable)?)
             }
-            (_, Comet::Spawn | Comet::External) => bail!("no CometBFT"),
         };
         Ok(Self { keys, chain, is_ending: Arc::default() })
     }
@@ -173,6 +168,10 @@ impl OwnChain {
         &self,
         asked: Option<SocketAddr>,
     ) -> anyhow::Result<Option<(TcpListener, Router)>> {
+        // A CometBFT serves its own.
+        if self.chain.rpc_at().is_some() {
+            return Ok(None);
+        }
         let usual = SocketAddr::from((Ipv4Addr::LOCALHOST, RPC_PORT));
         match TcpListener::bind(asked.unwrap_or(usual)) {
             Ok(listener) => {

@@ -106,8 +106,9 @@ pub(super) fn run(site: Site) -> anyhow::Result<()> {
     let bound: Vec<_> = endpoints.iter().map(|endpoint| endpoint.bind).collect();
     let advertised: Vec<_> = endpoints.iter().map(|endpoint| endpoint.advertise.ip()).collect();
     let asked_for = config.link == Link::Epoll;
-    let rpc_at = rpc.as_ref().and_then(|(listener, _)| listener.local_addr().ok());
+    let bound_rpc = rpc.as_ref().and_then(|(listener, _)| listener.local_addr().ok());
     let of_chain = |own: &OwnChain| {
+        let rpc_at = own.chain.rpc_at().or(bound_rpc);
         doctor::chain(own.chain.chain_id(), &own.chain.engine(), rpc_at)
     };
     let screen = Banner {

@@ -27,7 +27,8 @@ pub(super) fn run(site: Site) -> anyhow::Result<()> {
     };
     let app = chain_only::router(Arc::new(face));
     let rpc = own.bind_rpc(config.rpc)?;
-    let rpc_at = rpc.as_ref().and_then(|(listener, _)| listener.local_addr().ok());
+    let bound_rpc = rpc.as_ref().and_then(|(listener, _)| listener.local_addr().ok());
+    let rpc_at = own.chain.rpc_at().or(bound_rpc);
     home.announce(&format!("http://{}", super::web::reachable(http_at)))?;
     let screen = Banner {
         version: version.to_owned(),

@@ -1,0 +1,259 @@
+//! Who decides the blocks of a chain whose state is here: our engine, or a CometBFT.
+
+use std::{
+    net::SocketAddr,
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, anyhow, bail};
+use axum::Router;
+use comet::{
+    process::{self, Binary, Settings, State},
+    rpc::Client,
+};
+use consensus_abci::{
+    app::App,
+    engine::{BroadcastError, Engine, MempoolError},
+    server::{Counters, Limits, ListenAddr, Server},
+};
+use settlement::SubmitError;
+
+use super::proxy;
+use crate::config::chain::ChainConfig;
+
+/// How long a CometBFT that this node starts may take to ask for the genesis state.
+const GENESIS_MAX: Duration = Duration::from_secs(60);
+/// Between two looks whether it has.
+const POLL: Duration = Duration::from_millis(20);
+/// Between two lines about somebody else's CometBFT that does not come.
+const REMINDER: Duration = Duration::from_secs(10);
+
+/// Makes blocks of the application's transactions.
+pub(super) enum Maker {
+    /// In this process, alone.
+    Embedded(Engine),
+    /// Another program.
+    Comet(Box<CometBft>),
+}
+
+/// A CometBFT and its way to the application.
+pub(super) struct CometBft {
+    server: Server,
+    /// Where this node has started it.
+    process: Option<Mutex<process::Comet>>,
+    client: Client,
+    rpc: SocketAddr,
+    about: String,
+}
+
+impl CometBft {
+    /// Listens for an engine of `app`, starts one if it is to, and waits until it has asked for the
+    /// genesis state.
+    ///
+    /// # Errors
+    /// A sentence that says what is in the way.
+    pub(super) fn start(
+        home: &Path,
+        app: &Arc<App>,
+        config: &ChainConfig,
+        rpc: SocketAddr,
+        spawn: bool,
+    ) -> anyhow::Result<Self> {
+        let at = match &config.abci {
+            Some(at) => at.clone(),
+            None => ListenAddr::Unix(std::path::absolute(home)?.join("abci.sock")),
+        };
+        // Before the socket: without the program there is nothing to wait for.
+        let binary = spawn.then(|| Binary::find(config.comet_bin.as_deref())).transpose()?;
+        let server = Server::start(app.clone(), &at, Limits::default())?;
+        let about = match &binary {
+            Some(binary) => format!("CometBFT {}", binary.version),
+            None => format!("CometBFT at {}", server.local_addr()),
+        };
+        let process = match binary {
+            None => None,
+            Some(binary) => {
+                let settings = settings(home, config, server.local_addr(), rpc);
+                Some(Mutex::new(process::Comet::spawn(binary, settings)?))
+            }
+        };
+        let client = Client::new(&format!("http://{rpc}"))?;
+        let comet = Self { server, process, client, rpc, about };
+        comet.await_genesis(app)?;
+        comet.check_chain(app)?;
+        Ok(comet)
+    }
+
+    fn await_genesis(&self, app: &App) -> anyhow::Result<()> {
+        let begun = Instant::now();
+        let mut said = begun;
+        while app.snapshot().head().is_none() {
+            if let Some(failure) = self.halted() {
+                bail!("{failure}");
+            }
+            if self.process.is_some() && begun.elapsed() > GENESIS_MAX {
+                bail!(
+                    "CometBFT has not asked for the genesis state within {} s: see {} in the home",
+                    GENESIS_MAX.as_secs(),
+                    process::LOG_FILE
+                );
+            }
+            if self.process.is_none() && said.elapsed() > REMINDER {
+                said = Instant::now();
+                tracing::warn!(
+                    "waiting for CometBFT: start it with proxy_app = \"{}\"",
+                    self.server.local_addr()
+                );
+            }
+            thread::sleep(POLL);
+        }
+        Ok(())
+    }
+
+    /// Somebody else's RPC may be that of another chain: what is sent there would never come here.
+    fn check_chain(&self, app: &App) -> anyhow::Result<()> {
+        if let Some(process) = &self.process {
+            let process = process.lock().unwrap_or_else(PoisonError::into_inner);
+            return process.wait_running(GENESIS_MAX).map_err(|sentence| anyhow!(sentence));
+        }
+        let status = self.client.status().with_context(|| {
+            format!("--rpc must be where that CometBFT serves its RPC, and is {}", self.rpc)
+        })?;
+        let own = app.snapshot().chain_id().unwrap_or_default().to_owned();
+        if status.chain_id != own {
+            bail!(
+                "the RPC at {} is of chain {}, this node's state is of chain {own}: give the address \
+                 of its own CometBFT with --rpc, or start with the home of the other chain",
+                self.rpc,
+                status.chain_id
+            );
+        }
+        Ok(())
+    }
+
+    fn halted(&self) -> Option<String> {
+        if let Some(failure) = self.server.failure() {
+            return Some(failure);
+        }
+        let process = self.process.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner);
+        match process.state() {
+            State::Failed(sentence) => Some(sentence),
+            _ => None,
+        }
+    }
+
+    fn submit(&self, transaction: &[u8]) -> Result<(), SubmitError> {
+        match self.client.broadcast_tx_sync(transaction) {
+            Ok(checked) if checked.code == 0 => Ok(()),
+            Ok(checked) => Err(SubmitError::Refused { code: checked.code, log: checked.log }),
+            Err(error) if error.is_known_tx() => Err(SubmitError::Known),
+            Err(error) => Err(SubmitError::Unavailable(error.to_string())),
+        }
+    }
+
+    fn stop(&self) {
+        // The engine first: it ends its commit, for which it needs the application.
+        if let Some(process) = &self.process {
+            process.lock().unwrap_or_else(PoisonError::into_inner).stop();
+        }
+        self.server.stop();
+    }
+}
+
+fn settings(home: &Path, config: &ChainConfig, app: &ListenAddr, rpc: SocketAddr) -> Settings {
+    let mut settings = Settings::new(home, app.to_string());
+    settings.rpc = rpc;
+    settings.p2p = config.p2p;
+    settings.persistent_peers = config.peers.iter().map(ToString::to_string).collect();
+    settings.moniker.clone_from(&config.moniker);
+    settings.timeout_commit =
+        config.timeout_commit_ms.map(|ms| Duration::from_millis(ms.into()));
+    settings
+}
+
+impl Maker {
+    /// Why no further block is made.
+    pub(super) fn halted(&self) -> Option<String> {
+        match self {
+            Self::Embedded(engine) => engine.is_halted().map(|halted| {
+                format!(
+                    "{halted}: mend that, such as by freeing disk space, and start the node again"
+                )
+            }),
+            Self::Comet(comet) => comet.halted(),
+        }
+    }
+
+    /// What to look at when no blocks come.
+    pub(super) fn advice(&self) -> Option<String> {
+        let Self::Comet(comet) = self else { return None };
+        let process = comet.process.as_ref();
+        let warning = process
+            .and_then(|process| process.lock().unwrap_or_else(PoisonError::into_inner).warning());
+        comet.server.advice().or(warning)
+    }
+
+    /// Transactions that wait for a block, where this process knows.
+    pub(super) fn waiting(&self) -> Option<usize> {
+        match self {
+            Self::Embedded(engine) => Some(engine.mempool_size().0),
+            Self::Comet(_) => None,
+        }
+    }
+
+    /// Requests of the ABCI connections.
+    pub(super) fn abci(&self) -> Option<Counters> {
+        match self {
+            Self::Embedded(_) => None,
+            Self::Comet(comet) => Some(comet.server.counters()),
+        }
+    }
+
+    /// Hands over a transaction.
+    pub(super) fn submit(&self, transaction: Vec<u8>) -> Result<(), SubmitError> {
+        match self {
+            Self::Embedded(engine) => match engine.broadcast_tx_sync(transaction) {
+                Ok(outcome) if outcome.code == 0 => Ok(()),
+                Ok(outcome) => Err(SubmitError::Refused { code: outcome.code, log: outcome.log }),
+                Err(BroadcastError::Mempool(MempoolError::InCache)) => Err(SubmitError::Known),
+                Err(error) => Err(SubmitError::Unavailable(error.to_string())),
+            },
+            Self::Comet(comet) => comet.submit(&transaction),
+        }
+    }
+
+    /// The chain's RPC.
+    pub(super) fn rpc_router(&self) -> Router {
+        match self {
+            Self::Embedded(engine) => engine.rpc_router(),
+            Self::Comet(comet) => proxy::router(vec![format!("http://{}", comet.rpc)]),
+        }
+    }
+
+    /// Where somebody else serves that RPC already.
+    pub(super) fn rpc_at(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Embedded(_) => None,
+            Self::Comet(comet) => Some(comet.rpc),
+        }
+    }
+
+    /// For people.
+    pub(super) fn about(&self) -> String {
+        match self {
+            Self::Embedded(_) => "embedded".to_owned(),
+            Self::Comet(comet) => comet.about.clone(),
+        }
+    }
+
+    /// Finishes the block in hand and stops.
+    pub(super) fn stop(&self) {
+        match self {
+            Self::Embedded(engine) => engine.stop(),
+            Self::Comet(comet) => comet.stop(),
+        }
+    }
+}
