@@ -62,7 +62,7 @@ fn home(dir: &TempDir, app: &str) -> Settings {
     Settings {
         rpc: free_address(),
         p2p: free_address(),
-        timeout_commit: Duration::from_millis(50),
+        timeout_commit: Some(Duration::from_millis(50)),
         ..Settings::new(&dir.0, app)
     }
 }
@@ -200,11 +200,12 @@ fn a_node_dies_with_the_process_that_started_it() {
 #[test]
 fn the_operators_config_is_written_once_and_obeyed() {
     let dir = TempDir::new();
-    let settings = Settings { moniker: "anna's node".to_owned(), ..home(&dir, "kvstore") };
+    let settings = Settings { moniker: Some("anna's node".to_owned()), ..home(&dir, "kvstore") };
     prepare(&binary(), &settings).expect("it can be");
     let path = dir.path(CONFIG_FILE);
     let text = fs::read_to_string(&path).expect("written");
     for line in [
+        "moniker = \"anna's node\"",
         "timeout_commit = \"50ms\"",
         "peer_gossip_sleep_duration = \"10ms\"",
         "flush_throttle_timeout = \"10ms\"",

@@ -15,8 +15,8 @@ pub const CONFIG_FILE: &str = "config/config.toml";
 /// Stands above what CometBFT wrote.
 const HEAD: &str = "\
 # Written once, then yours: CometBFT's defaults, with the values changed that a line `# sutantra:`
-# explains. The node itself sets proxy_app, moniker, rpc.laddr and p2p.laddr, by flags that win over
-# this file; and persistent_peers where it is told peers.
+# explains. The node itself sets proxy_app, rpc.laddr and p2p.laddr when it starts CometBFT; moniker,
+# persistent_peers and timeout_commit where it is told --moniker, --peers, --timeout-commit-ms.
 
 ";
 
@@ -38,7 +38,6 @@ const LOCAL_VALUES: &[(&str, &str, &str, &str)] = &[
     ("p2p", "addr_book_strict", "false", "the peers are on this machine"),
     ("p2p", "allow_duplicate_ip", "true", "the peers are on this machine"),
 ];
-const TIMEOUT_COMMIT: (&str, &str) = ("consensus", "timeout_commit");
 
 /// Why there is no `config.toml`.
 #[derive(Debug, thiserror::Error)]
@@ -81,17 +80,6 @@ pub fn write_config_if_missing(binary: &Binary, settings: &Settings) -> Result<b
     Ok(true)
 }
 
-/// Changes the pause between blocks in a file that is there; the rest of it stays.
-///
-/// # Errors
-/// The file cannot be read or written.
-pub fn set_timeout_commit(home: &Path, pause: Duration) -> Result<(), ConfigError> {
-    let path = home.join(CONFIG_FILE);
-    let text = fs::read_to_string(&path).map_err(io_at(&path))?;
-    let (section, key) = TIMEOUT_COMMIT;
-    write_whole(&path, &set(&text, section, key, &duration(pause), None))
-}
-
 /// The file appears whole or not at all.
 fn write_whole(path: &Path, text: &str) -> Result<(), ConfigError> {
     let new = path.with_extension(format!("toml.new-{}", std::process::id()));
@@ -127,17 +115,25 @@ fn adapt(defaults: &str, settings: &Settings) -> String {
     for (section, key, value, why) in VALUES.iter().chain(local) {
         text = set(&text, section, key, value, Some(why));
     }
-    let (section, key) = TIMEOUT_COMMIT;
-    let pause = duration(settings.timeout_commit);
-    set(&text, section, key, &pause, Some("the pause between blocks: of every validator alike"))
+    if let Some(moniker) = &settings.moniker {
+        // JSON's strings are TOML's.
+        let name = serde_json::to_string(moniker).expect("text serializes");
+        text = set(&text, "", "moniker", &name, None);
+    }
+    let pause = go_duration(settings.timeout_commit.unwrap_or(Settings::TIMEOUT_COMMIT));
+    let pause = format!("\"{pause}\"");
+    let why = "the pause after a block, on every validator alike";
+    set(&text, "consensus", "timeout_commit", &pause, Some(why))
 }
 
-/// Gives `key` in `[section]` another value, where it stands or at the section's head.
+/// Gives `key` in `[section]` (`""`: before the first) another value, where it stands or at the
+/// section's head.
 fn set(text: &str, section: &str, key: &str, value: &str, why: Option<&str>) -> String {
     let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
     let heads = |line: &String| line.trim_start().starts_with('[');
     let head = format!("[{section}]");
     let start = match lines.iter().position(|line| line.trim() == head) {
+        _ if section.is_empty() => 0,
         Some(at) => at + 1,
         None => {
             lines.push(head);
@@ -164,8 +160,8 @@ fn set(text: &str, section: &str, key: &str, value: &str, why: Option<&str>) -> 
 }
 
 /// As Go writes durations.
-fn duration(time: Duration) -> String {
-    format!("\"{}ms\"", time.as_millis())
+pub(super) fn go_duration(time: Duration) -> String {
+    format!("{}ms", time.as_millis())
 }
 
 #[cfg(test)]
@@ -185,6 +181,7 @@ mod tests {
         // Where it does not stand yet, it comes first in its section, or in a new one.
         check("[a]\nx = 1\n[b]\n", "a", "size", "[a]\nsize = 7\nx = 1\n[b]\n");
         check("[a]\n", "b", "size", "[a]\n[b]\nsize = 7\n");
+        check("# top\nsize = 1\n[a]\nsize = 1\n", "", "size", "# top\nsize = 7\n[a]\nsize = 1\n");
     }
 
     #[test]

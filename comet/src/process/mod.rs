@@ -6,8 +6,8 @@
 //!   0.39.x         the child    starts it again when it dies, and gives up with a sentence
 //! ```
 //!
-//! What the operator may set is in `config/config.toml`, which is written once. What the node must
-//! control (addresses, peers, moniker) goes as flags and needs no file.
+//! What the operator may set is in `config/config.toml`, which is written once. What the node controls
+//! (addresses, and peers, name and pace where it is told them) goes as flags and variables.
 
 mod binary;
 mod config;
@@ -24,7 +24,7 @@ use std::{
 };
 
 pub use binary::{Binary, BinaryError, GO_INSTALL, Places, VERSION_INSTALLED, Version};
-pub use config::{CONFIG_FILE, ConfigError, set_timeout_commit, write_config_if_missing};
+pub use config::{CONFIG_FILE, ConfigError, write_config_if_missing};
 pub use files::{FilesError, prepare};
 pub use journal::LOG_FILE;
 pub use refusal::Refusal;
@@ -45,10 +45,10 @@ pub struct Settings {
     pub p2p: SocketAddr,
     /// `id@host:port` each; none leaves what `config.toml` says.
     pub persistent_peers: Vec<String>,
-    /// The node's name among its peers.
-    pub moniker: String,
-    /// Pause between a block and the next, for the first `config.toml`; later the file decides.
-    pub timeout_commit: Duration,
+    /// The node's name among its peers; `None` leaves what `config.toml` says.
+    pub moniker: Option<String>,
+    /// Pause between a block and the next; `None` leaves what `config.toml` says.
+    pub timeout_commit: Option<Duration>,
     /// Where it serves its metrics; `None` leaves what `config.toml` says.
     pub metrics: Option<SocketAddr>,
     /// Further variables for the child alone.
@@ -56,7 +56,7 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Pause between blocks of a network of machines, unless told otherwise.
+    /// Pause between blocks that the first `config.toml` has, unless told otherwise.
     pub const TIMEOUT_COMMIT: Duration = Duration::from_secs(1);
 
     /// Settings with CometBFT's customary addresses on this machine alone.
@@ -67,8 +67,8 @@ impl Settings {
             rpc: SocketAddr::from(([127, 0, 0, 1], 26657)),
             p2p: SocketAddr::from(([127, 0, 0, 1], 26656)),
             persistent_peers: Vec::new(),
-            moniker: "sutantra".to_owned(),
-            timeout_commit: Self::TIMEOUT_COMMIT,
+            moniker: None,
+            timeout_commit: None,
             metrics: None,
             env: Vec::new(),
         }

@@ -114,6 +114,7 @@ impl Refusal {
                 Self::Data { words: words() }
             } else if says(&[
                 "error(s) decoding",
+                "decoding failed",
                 "failed to parse",
                 "error in config file",
                 "toml: ",

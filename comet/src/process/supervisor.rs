@@ -11,7 +11,9 @@ use std::{
 };
 
 use super::{
-    Binary, FilesError, Settings, files,
+    Binary, FilesError, Settings,
+    config::go_duration,
+    files,
     journal::{self, Journal, LOG_FILE},
     restart::{Next, QUICK_DEATHS_MAX, Restarts},
 };
@@ -243,16 +245,32 @@ impl Supervisor {
     fn launch(&self) -> io::Result<(Child, PipeReader)> {
         let (output, into) = io::pipe()?;
         let mut command = Command::new(&self.binary.path);
-        let Settings { home, app, rpc, p2p, persistent_peers, moniker, metrics, env, .. } =
-            &self.settings;
-        command
-            .arg("start")
-            .arg("--home")
-            .arg(home)
-            .args(["--proxy_app", app, "--moniker", moniker])
-            .args(["--rpc.laddr", &format!("tcp://{rpc}"), "--p2p.laddr", &format!("tcp://{p2p}")]);
+        // No `..`: a setting that does not reach the child does not compile.
+        let Settings {
+            home,
+            app,
+            rpc,
+            p2p,
+            persistent_peers,
+            moniker,
+            timeout_commit,
+            metrics,
+            env,
+        } = &self.settings;
+        command.arg("start").arg("--home").arg(home).args(["--proxy_app", app]).args([
+            "--rpc.laddr",
+            &format!("tcp://{rpc}"),
+            "--p2p.laddr",
+            &format!("tcp://{p2p}"),
+        ]);
         if !persistent_peers.is_empty() {
             command.args(["--p2p.persistent_peers", &persistent_peers.join(",")]);
+        }
+        if let Some(moniker) = moniker {
+            command.args(["--moniker", moniker]);
+        }
+        if let Some(pause) = timeout_commit {
+            command.env("CMT_CONSENSUS_TIMEOUT_COMMIT", go_duration(*pause));
         }
         if let Some(at) = metrics {
             command
@@ -264,6 +282,8 @@ impl Supervisor {
             .stdin(Stdio::null())
             .stdout(into.try_clone()?)
             .stderr(into);
+        // Ctrl-C in a terminal is for the node, which ends its child after the last commit.
+        command.process_group(0);
         let parent = std::process::id();
         // SAFETY: between fork and exec the closure makes two system calls that are
         // async-signal-safe, touches no memory but its own copy of `parent`, and allocates nothing.
