@@ -14,6 +14,7 @@ pub mod file;
 pub mod home;
 pub mod keys;
 pub mod money;
+pub mod stamp;
 
 use chain::{ChainConfig, Role};
 use keys::{Key, Kind};

@@ -6,6 +6,8 @@ use sfu::io::{BufferBytes, LinkKind, SOCKET_BUFFER_BYTES};
 
 use crate::{banner::Check, lan};
 
+pub mod ready;
+
 /// Which link carries the media, and why it is not the faster one.
 pub fn link(chosen: LinkKind, asked_for: bool, refused: Option<&str>, shards: usize) -> Check {
     let name = "link";

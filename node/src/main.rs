@@ -26,6 +26,7 @@ mod metrics;
 mod paying;
 mod relay_control;
 mod run;
+mod service;
 mod streams;
 mod tls;
 mod wallet;

@@ -5,8 +5,12 @@
 
 use std::{
     fs,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    path::{Path, PathBuf},
+    sync::{Mutex, OnceLock, PoisonError},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
+
+use chain_types::Balance;
 
 use prometheus::{
     Encoder, Gauge, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, Opts, Registry,
@@ -15,16 +19,28 @@ use prometheus::{
     proto::{self, Counter, LabelPair, Metric, MetricFamily, MetricType},
 };
 use sfu::{
-    io::LinkCounters,
+    io::{BufferBytes, LinkCounters},
     ports::{CloseReason, Role, SrtpProfile},
     shard::ShardSnapshot,
 };
 
-use crate::streams::Totals;
+use crate::{
+    doctor::ready::{ChainVitals, Readiness, Unready, Vitals},
+    streams::Totals,
+};
 
+mod engine;
+mod host;
 mod money;
+mod operations;
+mod quality;
+mod wallet;
 
+pub use engine::{EndpointSight, EngineKind, EngineSight};
+pub use host::{Disk, KernelClock, open_files_max};
 pub use money::MoneySight;
+pub use quality::watch as watch_quality;
+pub use wallet::watch as watch_fee_wallet;
 
 /// Content type of the text format.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -47,6 +63,12 @@ pub struct Metrics {
     cpu_seconds: Gauge,
     resident_bytes: Gauge,
     open_fds: Gauge,
+    quality: quality::Quality,
+    readiness: Readiness,
+    home: OnceLock<PathBuf>,
+    buffers: OnceLock<BufferBytes>,
+    engine: OnceLock<Box<dyn Fn() -> EngineSight + Send + Sync>>,
+    fee_wallet: Mutex<Option<Balance>>,
 }
 
 /// What is fixed at start.
@@ -136,6 +158,12 @@ impl Metrics {
                 "Resident memory of the process",
             ),
             open_fds: gauge("sutantra_process_open_fds", "Open file descriptors of the process"),
+            quality: quality::Quality::new(&registry),
+            readiness: Readiness::default(),
+            home: OnceLock::new(),
+            buffers: OnceLock::new(),
+            engine: OnceLock::new(),
+            fee_wallet: Mutex::default(),
             registry,
         }
     }
@@ -174,12 +202,47 @@ impl Metrics {
         self.tokens.with_label_values(&[verdict]).inc();
     }
 
-    /// The exposition.
+    /// Whose disk is to be looked at; the first call counts.
+    pub fn watch_home(&self, home: &Path) {
+        self.home.get_or_init(|| home.to_owned());
+    }
+
+    /// What the kernel granted to the media sockets; the first call counts.
+    pub fn watch_buffers(&self, granted: BufferBytes) {
+        self.buffers.get_or_init(|| granted);
+    }
+
+    /// How to look at the engine; the first call counts. `look` must not wait.
+    pub fn watch_engine(&self, look: impl Fn() -> EngineSight + Send + Sync + 'static) {
+        self.engine.get_or_init(|| Box::new(look));
+    }
+
+    /// Why new sessions are not well taken here now; empty: they are.
+    pub fn unready(&self, is_draining: bool, money: Option<&MoneySight>) -> Vec<Unready> {
+        let engine = self.engine.get().map(|look| look());
+        let chain = money.map(|sight| ChainVitals {
+            halted: sight.halted.clone(),
+            height: sight.height,
+            block_time_ms: sight.block_time_ms,
+            has_books: sight.has_books,
+            are_books_safe: sight.books.is_some_and(|books| !books.is_books_unsafe),
+        });
+        let vitals = Vitals {
+            is_draining,
+            chain,
+            disk: self.home.get().and_then(|home| Disk::of(home).ok()),
+            endpoints: engine.as_ref().map_or(&[], |engine| &engine.endpoints),
+        };
+        self.readiness.unready((Instant::now(), SystemTime::now()), &vitals)
+    }
+
+    /// The exposition. `unready` is as [`Metrics::unready`] gave it.
     pub fn render(
         &self,
         totals: Totals,
         shards: &[ShardSnapshot],
         money: Option<&MoneySight>,
+        unready: &[Unready],
     ) -> String {
         self.streams.set(i64::try_from(totals.streams).unwrap_or(i64::MAX));
         self.sessions.set(i64::try_from(totals.sessions).unwrap_or(i64::MAX));
@@ -198,6 +261,11 @@ impl Metrics {
         }
         families.extend(shard_families(shards));
         families.extend(money.into_iter().flat_map(money::families));
+        families.extend(operations::families(unready));
+        families.extend(host::families(self.home.get().map(PathBuf::as_path), self.buffers.get()));
+        families.extend(self.engine.get().iter().flat_map(|look| engine::families(&look())));
+        let wallet = *self.fee_wallet.lock().unwrap_or_else(PoisonError::into_inner);
+        families.extend(wallet.map(wallet::family_of));
         families.sort_by(|a, b| a.name().cmp(b.name()));
         let mut text = Vec::new();
         TextEncoder::new().encode(&families, &mut text).expect("no family is empty or nameless");
@@ -209,6 +277,35 @@ impl Metrics {
 fn added<C: Collector + Clone + 'static>(registry: &Registry, collector: C) -> C {
     registry.register(Box::new(collector.clone())).expect("each name is registered once, in `new`");
     collector
+}
+
+/// One family; an empty label means a single value without one.
+fn family(
+    name: &str,
+    help: &str,
+    kind: MetricType,
+    label: &str,
+    values: &[(&str, f64)],
+) -> MetricFamily {
+    let mut family = MetricFamily::default();
+    family.set_name(name.to_owned());
+    family.set_help(help.to_owned());
+    family.set_field_type(kind);
+    let metrics = values.iter().map(|&(of, value)| {
+        let mut labels = Vec::new();
+        if !label.is_empty() {
+            let mut pair = LabelPair::default();
+            pair.set_name(label.to_owned());
+            pair.set_value(of.to_owned());
+            labels.push(pair);
+        }
+        match kind == MetricType::COUNTER {
+            true => counter(value, labels),
+            false => gauge(value, labels),
+        }
+    });
+    family.set_metric(metrics.collect());
+    family
 }
 
 fn as_counter(family: &mut MetricFamily) {

@@ -5,10 +5,15 @@ use std::{
     process::{Command, Stdio},
 };
 
+use consensus_abci::{
+    application::Method,
+    server::{Counters, MethodCounters},
+};
 use expect_test::expect_file;
 use sfu::shard::ShardCounters;
 
 use super::*;
+use crate::doctor::ready::Reason;
 
 fn metrics() -> Metrics {
     let build = BuildInfo {
@@ -27,6 +32,18 @@ fn metrics() -> Metrics {
     metrics
 }
 
+fn abci() -> Counters {
+    Counters {
+        connections_open: 4,
+        connections_accepted: 5,
+        connections_refused: 0,
+        received_bytes: 0,
+        sent_bytes: 0,
+        bad_messages: 0,
+        methods: [MethodCounters::default(); Method::ALL.len()],
+    }
+}
+
 fn exposition() -> String {
     let shard = |shard| ShardSnapshot {
         shard,
@@ -36,9 +53,28 @@ fn exposition() -> String {
         },
         ..Default::default()
     };
-    let money = MoneySight { books: Some(Default::default()), height: 7, ..Default::default() };
+    let money = MoneySight {
+        books: Some(Default::default()),
+        redeems: Some(Default::default()),
+        height: 7,
+        waiting: Some(0),
+        ..Default::default()
+    };
     let totals = Totals { streams: 1, sessions: 3, viewers: 2 };
-    metrics().render(totals, &[shard(0), shard(1)], Some(&money))
+    let metrics = metrics();
+    metrics.watch_home(Path::new("/"));
+    metrics.watch_buffers(BufferBytes { receive: 1, send: 2 });
+    let up = EndpointSight { is_up: true, clock_ahead_seconds: Some(0.5), ..Default::default() };
+    metrics.watch_engine(move || EngineSight {
+        kind: EngineKind::Remote,
+        is_up: Some(true),
+        restarts: 1,
+        abci: Some(Box::new(abci())),
+        endpoints: vec![up, EndpointSight::default()],
+    });
+    *metrics.fee_wallet.lock().expect("ours") = Some(Balance::of(5));
+    let full = Unready { reason: Reason::Disk, sentence: String::new() };
+    metrics.render(totals, &[shard(0), shard(1)], Some(&money), &[full])
 }
 
 /// R113
@@ -86,6 +122,28 @@ fn each_shard_is_one_line_of_a_family() {
     assert_eq!(lines, expected);
     assert!(text.contains("sutantra_viewers 2\n"));
     assert!(text.contains("sutantra_build_info{link=\"epoll\",version=\"1.2.3\"} 1\n"));
+}
+
+#[test]
+fn what_has_a_few_values_has_a_metric_for_each() {
+    let text = exposition();
+    for line in [
+        "sutantra_ready 0",
+        "sutantra_unready{reason=\"disk\"} 1",
+        "sutantra_unready{reason=\"clock\"} 0",
+        "sutantra_chain_engine{engine=\"remote\"} 1",
+        "sutantra_chain_engine{engine=\"embedded\"} 0",
+        "sutantra_chain_endpoint_up{endpoint=\"0\"} 1",
+        "sutantra_chain_endpoint_up{endpoint=\"1\"} 0",
+        "sutantra_chain_endpoint_clock_seconds{endpoint=\"0\"} 0.5",
+        "sutantra_abci_requests_total{method=\"FinalizeBlock\"} 0",
+        "sutantra_redeem_transactions_total{step=\"failed\"} 0",
+        "sutantra_fee_wallet_units 5",
+    ] {
+        assert!(text.contains(&format!("{line}\n")), "{line} is missing:\n{text}");
+    }
+    // Who says no time has no clock to compare with.
+    assert!(!text.contains("sutantra_chain_endpoint_clock_seconds{endpoint=\"1\"}"));
 }
 
 #[test]

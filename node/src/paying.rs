@@ -62,7 +62,9 @@ impl Paying {
             books: self.money.counters(),
             height: head.height,
             block_time_ms: head.block_time_ms,
-            is_halted: self.chain.halted().is_some(),
+            halted: self.chain.halted(),
+            has_books: true,
+            redeems: Some(self.money.redeem_counters()),
             waiting: self.chain.waiting(),
         }
     }

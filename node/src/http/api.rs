@@ -15,7 +15,11 @@ use super::{
     pay::{self, ChainFacts},
     sdp,
 };
-use crate::{metrics, streams::StreamFacts};
+use crate::{
+    doctor::ready::Unready,
+    metrics::{self, MoneySight},
+    streams::StreamFacts,
+};
 
 /// An entry of `GET /api/streams`.
 #[derive(Debug, Serialize)]
@@ -106,14 +110,17 @@ pub async fn status(State(http): State<Http>) -> Response {
 
 /// Prometheus' text format.
 pub async fn metrics(State(http): State<Http>) -> Response {
-    let money = match http.paying.clone() {
-        // The books answer from a thread of their own.
-        Some(paying) => tokio::task::spawn_blocking(move || paying.sight()).await.ok(),
-        None => None,
-    };
+    let money = money(&http).await;
     let (totals, shards) = (http.control.totals(), http.control.relay().counters());
-    let text = http.metrics.render(totals, &shards, money.as_ref());
+    let unready = http.metrics.unready(http.control.is_draining(), money.as_ref());
+    let text = http.metrics.render(totals, &shards, money.as_ref(), &unready);
     ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response()
+}
+
+async fn money(http: &Http) -> Option<MoneySight> {
+    let paying = http.paying.clone()?;
+    // The books answer from a thread of their own.
+    tokio::task::spawn_blocking(move || paying.sight()).await.ok()
 }
 
 /// The process answers.
@@ -121,16 +128,17 @@ pub async fn healthz() -> &'static str {
     "ok\n"
 }
 
-/// New sessions are taken.
+/// New sessions are well taken here.
 pub async fn readyz(State(http): State<Http>) -> Result<&'static str, Problem> {
-    if http.control.is_draining() {
-        let message = "This relay is stopping; use another.";
-        return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "draining", message));
-    }
-    if let Some(stale) = http.paying.as_ref().and_then(|paying| paying.chain.is_stale()) {
-        return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "chain_stale", stale));
-    }
-    Ok("ready\n")
+    let money = money(&http).await;
+    ready(&http.metrics.unready(http.control.is_draining(), money.as_ref()))
+}
+
+/// The answer of `/readyz`: every reason in words, the weightiest one as its code.
+pub fn ready(unready: &[Unready]) -> Result<&'static str, Problem> {
+    let Some(first) = unready.first() else { return Ok("ready\n") };
+    let sentences: Vec<_> = unready.iter().map(|unready| unready.sentence.as_str()).collect();
+    Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, first.reason.code(), sentences.join(" ")))
 }
 
 /// The local authority's certificate, for a phone to trust.

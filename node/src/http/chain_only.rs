@@ -8,7 +8,7 @@ use std::{
 use axum::{
     Router,
     extract::State,
-    http::{StatusCode, header},
+    http::header,
     response::{IntoResponse, Redirect, Response},
     routing::get,
 };
@@ -81,22 +81,24 @@ async fn status(State(face): Face) -> Response {
     }))
 }
 
-async fn scrape(State(face): Face) -> Response {
+fn sight(face: &ChainFace) -> MoneySight {
     let head = face.chain.head();
-    let sight = MoneySight {
-        books: None,
+    MoneySight {
         height: head.height,
         block_time_ms: head.block_time_ms,
-        is_halted: face.chain.halted().is_some(),
+        halted: face.chain.halted(),
         waiting: face.chain.waiting(),
-    };
-    let text = face.metrics.render(Totals::default(), &[], Some(&sight));
+        ..MoneySight::default()
+    }
+}
+
+async fn scrape(State(face): Face) -> Response {
+    let sight = sight(&face);
+    let unready = face.metrics.unready(false, Some(&sight));
+    let text = face.metrics.render(Totals::default(), &[], Some(&sight), &unready);
     ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response()
 }
 
 async fn readyz(State(face): Face) -> Result<&'static str, Problem> {
-    match face.chain.is_stale() {
-        Some(stale) => Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "chain_stale", stale)),
-        None => Ok("ready\n"),
-    }
+    super::api::ready(&face.metrics.unready(false, Some(&sight(&face))))
 }

@@ -1,9 +1,9 @@
 //! What `/metrics` shows of chain and money; the counts are MONEY's own, taken when somebody scrapes.
 
-use prometheus::proto::{LabelPair, MetricFamily, MetricType};
-use settlement::decide::Counters;
+use prometheus::proto::{MetricFamily, MetricType};
+use settlement::{decide::Counters, redeem::RedeemCounters};
 
-use super::{counter, gauge};
+use super::family;
 
 /// The chain and the books at one moment.
 #[derive(Debug, Clone, Default)]
@@ -14,8 +14,12 @@ pub struct MoneySight {
     pub height: u64,
     /// Its time, unix ms.
     pub block_time_ms: u64,
-    /// No further block is made.
-    pub is_halted: bool,
+    /// Why no further block is made.
+    pub halted: Option<String>,
+    /// The node is a relay that is paid.
+    pub has_books: bool,
+    /// How redeeming goes.
+    pub redeems: Option<RedeemCounters>,
     /// Transactions that wait for a block, where this process knows.
     pub waiting: Option<usize>,
 }
@@ -41,17 +45,70 @@ pub fn families(sight: &MoneySight) -> Vec<MetricFamily> {
         single(
             "sutantra_chain_halted",
             "1 when no further block is made",
-            f64::from(u8::from(sight.is_halted)),
+            f64::from(u8::from(sight.halted.is_some())),
         ),
     ];
     families.extend(sight.waiting.map(|waiting| {
         let help = "Transactions that wait for a block";
         single("sutantra_mempool_transactions", help, waiting as f64)
     }));
-    if let Some(books) = &sight.books {
-        families.extend(of_books(books));
-    }
+    families.extend(sight.books.iter().flat_map(of_books));
+    families.extend(sight.redeems.iter().flat_map(of_redeems));
     families
+}
+
+#[expect(clippy::cast_precision_loss, reason = "Prometheus' values are f64")]
+fn of_redeems(redeems: &RedeemCounters) -> Vec<MetricFamily> {
+    // No `..`: what is not shown does not compile.
+    let RedeemCounters {
+        signed,
+        resigned,
+        submitted,
+        redeemed,
+        vouchers_redeemed,
+        failed,
+        gave_up,
+        vouchers_known,
+        fees_units,
+        pending,
+        waiting,
+    } = *redeems;
+    let count = |name, help, label, values: &[(&str, u64)]| {
+        let values: Vec<_> = values.iter().map(|&(value, count)| (value, count as f64)).collect();
+        family(name, help, MetricType::COUNTER, label, &values)
+    };
+    let now =
+        |name, help, value: u64| family(name, help, MetricType::GAUGE, "", &[("", value as f64)]);
+    vec![
+        count(
+            "sutantra_redeem_transactions_total",
+            "Transactions that redeem vouchers, by how far they came; resigned ones are signed too",
+            "step",
+            &[
+                ("signed", signed),
+                ("resigned", resigned),
+                ("submitted", submitted),
+                ("redeemed", redeemed),
+                ("failed", failed),
+                ("gave_up", gave_up),
+            ],
+        ),
+        count(
+            "sutantra_redeem_vouchers_total",
+            "Vouchers that were redeemed, or that the chain had paid already",
+            "result",
+            &[("redeemed", vouchers_redeemed), ("known", vouchers_known)],
+        ),
+        family(
+            "sutantra_redeem_fees_total",
+            "Fees of redeems in blocks, in units of 10^-9 SUT",
+            MetricType::COUNTER,
+            "",
+            &[("", fees_units as f64)],
+        ),
+        now("sutantra_redeem_pending_transactions", "Redeems on their way into a block", pending),
+        now("sutantra_redeem_waiting_vouchers", "Vouchers that wait for a redeem", waiting),
+    ]
 }
 
 #[expect(clippy::cast_precision_loss, reason = "Prometheus' values are f64")]
@@ -150,33 +207,4 @@ fn of_books(books: &Counters) -> Vec<MetricFamily> {
             f64::from(u8::from(is_books_unsafe)),
         ),
     ]
-}
-
-/// One family; an empty label means a single value without one.
-fn family(
-    name: &str,
-    help: &str,
-    kind: MetricType,
-    label: &str,
-    values: &[(&str, f64)],
-) -> MetricFamily {
-    let mut family = MetricFamily::default();
-    family.set_name(name.to_owned());
-    family.set_help(help.to_owned());
-    family.set_field_type(kind);
-    let metrics = values.iter().map(|&(of, value)| {
-        let mut labels = Vec::new();
-        if !label.is_empty() {
-            let mut pair = LabelPair::default();
-            pair.set_name(label.to_owned());
-            pair.set_value(of.to_owned());
-            labels.push(pair);
-        }
-        match kind == MetricType::COUNTER {
-            true => counter(value, labels),
-            false => gauge(value, labels),
-        }
-    });
-    family.set_metric(metrics.collect());
-    family
 }
