@@ -10,7 +10,7 @@
 import { parseArgs } from "node:util";
 
 import { ChainReader } from "./lib/chain.mjs";
-import { RelayNode } from "./lib/node.mjs";
+import { RelayNode, engine } from "./lib/node.mjs";
 import { must, pause, run, said, stats, until } from "./lib/scenario.mjs";
 
 /** The relay's grace, and the second that it may take besides. */
@@ -24,7 +24,12 @@ const LATER_PRICE = "0.00105";
 const LOOK = { width: 480, height: 700, dark: false, phone: true };
 
 const { values } = parseArgs({
-  options: { node: { type: "string", default: "../target/release/sutantra-node" }, frames: { type: "string", default: String(FRAMES_MIN) } },
+  options: {
+    node: { type: "string", default: "../target/release/sutantra-node" },
+    frames: { type: "string", default: String(FRAMES_MIN) },
+    // Who makes the blocks: "embedded", or "spawn" for a real CometBFT.
+    comet: { type: "string", default: "embedded" },
+  },
 });
 
 /** @typedef {import("./lib/scenario.mjs").Page} Page */
@@ -33,7 +38,7 @@ const { values } = parseArgs({
 const endings = [];
 
 await run(async (start) => {
-  const node = await RelayNode.start(values.node, () => []);
+  const node = await RelayNode.start(values.node, await engine(values.comet));
   endings.push(() => node.end());
   const chain = new ChainReader(node.base);
   const chromium = await start("chromium");

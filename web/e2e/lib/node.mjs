@@ -22,6 +22,17 @@ function freePort() {
   });
 }
 
+/**
+ * Options of a node whose blocks are made by `comet`, on ports of its own.
+ * @param {string} comet "embedded" or "spawn" @returns {Promise<() => string[]>}
+ */
+export async function engine(comet) {
+  if (comet === "embedded") return () => [];
+  const [rpc, p2p] = [await freePort(), await freePort()];
+  const options = ["--comet", comet, "--rpc", `127.0.0.1:${rpc}`, "--p2p", `127.0.0.1:${p2p}`, "--timeout-commit-ms", "200"];
+  return () => options;
+}
+
 export class RelayNode {
   /**
    * @param {string} program
