@@ -16,7 +16,7 @@ use chain_types::{
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use settlement::{ChainError, SubmitError};
 
-use crate::config::home;
+use crate::{config::home, metrics::EngineSight};
 
 mod faucet;
 mod files;
@@ -84,10 +84,8 @@ pub trait NodeChain: settlement::Chain {
         None
     }
 
-    /// Requests of an engine outside of this process.
-    fn abci(&self) -> Option<consensus_abci::server::Counters> {
-        None
-    }
+    /// The engine, for metrics.
+    fn engine_sight(&self) -> EngineSight;
 
     /// Transactions that wait for a block, where this process knows.
     fn waiting(&self) -> Option<usize>;

@@ -14,7 +14,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::{
     banner::Banner,
-    config::{Config, home::Home},
+    config::{Config, home::Home, stamp},
+    service::Notifier,
     tls,
 };
 
@@ -44,6 +45,7 @@ pub enum Mode {
 /// What every role begins with.
 struct Site {
     mode: Mode,
+    service: Notifier,
     config: Config,
     home: Home,
     started: SystemTime,
@@ -62,7 +64,9 @@ pub fn run(config: Config, file: Option<PathBuf>, mode: Mode) -> anyhow::Result<
     if let Some(file) = file {
         tracing::info!(file = %file.display(), "configuration file read");
     }
+    let service = Notifier::from_env()?;
     let home = open_home(&config)?;
+    stamp::open(home.dir())?;
     let listener = web::bind(config.http)?;
     let http_at = listener.local_addr().context("the HTTP listener has no address")?;
     let web = Web::prepare(&config, home.dir())?;
@@ -70,7 +74,8 @@ pub fn run(config: Config, file: Option<PathBuf>, mode: Mode) -> anyhow::Result<
     let shown = web::shown_authority(http_at, &host, web.authority.is_some());
     let base_url = format!("{}://{shown}", web.scheme());
     let relays = config.on_chain.role.relays();
-    let site = Site { mode, config, home, started, listener, http_at, host, web, base_url };
+    let site =
+        Site { mode, service, config, home, started, listener, http_at, host, web, base_url };
     match relays {
         true => relay::run(site),
         false => validator::run(site),
@@ -96,6 +101,7 @@ fn serve(
     app: Router,
     rpc: Option<(TcpListener, Router)>,
     screen: &Banner,
+    service: &Notifier,
     drain: impl FnOnce() + Send + 'static,
 ) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -115,9 +121,11 @@ fn serve(
             tokio::spawn(async move { axum::serve(listener, router).await });
         }
         log::show(screen);
+        service.ready(&format!("serving {}", screen.base_url));
         tls::serve(listener, web.tls, app, async {
             ended.await;
             tracing::info!("draining; Ctrl-C again ends at once");
+            service.stopping("saying goodbye to every session");
             // Not on a thread of the runtime.
             let _ = tokio::task::spawn_blocking(drain).await;
         })

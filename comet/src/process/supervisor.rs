@@ -3,7 +3,6 @@
 use std::{
     io::{self, PipeReader},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream},
-    os::unix::process::CommandExt,
     process::{Child, Command, ExitStatus, Stdio},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc},
     thread::{self, JoinHandle},
@@ -11,7 +10,7 @@ use std::{
 };
 
 use super::{
-    Binary, FilesError, Settings,
+    Binary, FilesError, Settings, child,
     config::go_duration,
     files,
     journal::{self, Journal, LOG_FILE},
@@ -283,22 +282,8 @@ impl Supervisor {
             .stdout(into.try_clone()?)
             .stderr(into);
         // Ctrl-C in a terminal is for the node, which ends its child after the last commit.
-        command.process_group(0);
-        let parent = std::process::id();
-        // SAFETY: between fork and exec the closure makes two system calls that are
-        // async-signal-safe, touches no memory but its own copy of `parent`, and allocates nothing.
-        unsafe {
-            command.pre_exec(move || {
-                if libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) != 0 {
-                    return Err(io::Error::last_os_error());
-                }
-                // The parent died before the line above: nobody would send the signal.
-                if libc::getppid().cast_unsigned() != parent {
-                    return Err(io::Error::from_raw_os_error(libc::ESRCH));
-                }
-                Ok(())
-            });
-        }
+        std::os::unix::process::CommandExt::process_group(&mut command, 0);
+        child::die_with_parent(&mut command);
         lock(&self.shared.journal).begin();
         let child = command.spawn()?;
         lock(&self.shared.seen).pid = Some(child.id());
@@ -364,9 +349,7 @@ impl Supervisor {
 
     fn end(&self, child: &mut Child) {
         lock(&self.shared.journal).is_stopping = true;
-        let pid = child.id().cast_signed();
-        // SAFETY: a plain system call. The child is not waited for yet, so the number is its own.
-        unsafe { libc::kill(pid, libc::SIGTERM) };
+        child::terminate(child);
         let until = Instant::now() + TERM_MAX;
         while Instant::now() < until {
             match child.try_wait() {

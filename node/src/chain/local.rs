@@ -15,7 +15,6 @@ use chain_types::{
 use consensus_abci::{
     app::{App, StateError, StateSnapshot},
     engine::{Engine, EngineConfig, Genesis, NodeKey, ValidatorKey},
-    server::Counters,
 };
 use crossbeam_channel::Receiver;
 use settlement::{Chain, ChainError, Snapshot, SubmitError};
@@ -24,9 +23,12 @@ use super::{
     Head, Keys, NodeChain, files, genesis,
     maker::{CometBft, Maker},
 };
-use crate::config::{
-    chain::{ChainConfig, Comet},
-    home,
+use crate::{
+    config::{
+        chain::{ChainConfig, Comet},
+        home, stamp,
+    },
+    metrics::EngineSight,
 };
 
 /// Where CometBFT's RPC is by custom.
@@ -74,6 +76,13 @@ impl LocalChain {
                 home.display()
             );
         }
+        stamp::claim_engine(
+            home,
+            match config.comet {
+                Comet::Embedded => stamp::Engine::Embedded,
+                Comet::Spawn | Comet::External => stamp::Engine::Cometbft,
+            },
+        )?;
         home::create_dir(&dir)?;
         home::create_dir(&config_dir)?;
         let validator = ValidatorKey::load_or_create(&config_dir.join("priv_validator_key.json"))?;
@@ -134,8 +143,8 @@ impl NodeChain for LocalChain {
         self.maker.waiting()
     }
 
-    fn abci(&self) -> Option<Counters> {
-        self.maker.abci()
+    fn engine_sight(&self) -> EngineSight {
+        self.maker.sight()
     }
 
     fn params(&self) -> Result<Params, ChainError> {

@@ -17,12 +17,15 @@ use comet::{
 use consensus_abci::{
     app::App,
     engine::{BroadcastError, Engine, MempoolError},
-    server::{Counters, Limits, ListenAddr, Server},
+    server::{Limits, ListenAddr, Server},
 };
 use settlement::SubmitError;
 
 use super::proxy;
-use crate::config::chain::ChainConfig;
+use crate::{
+    config::chain::ChainConfig,
+    metrics::{EngineKind, EngineSight},
+};
 
 /// How long a CometBFT that this node starts may take to ask for the genesis state.
 const GENESIS_MAX: Duration = Duration::from_secs(60);
@@ -204,12 +207,28 @@ impl Maker {
         }
     }
 
-    /// Requests of the ABCI connections.
-    pub(super) fn abci(&self) -> Option<Counters> {
-        match self {
-            Self::Embedded(_) => None,
-            Self::Comet(comet) => Some(comet.server.counters()),
-        }
+    /// For metrics.
+    pub(super) fn sight(&self) -> EngineSight {
+        let (kind, is_up, restarts, abci) = match self {
+            Self::Embedded(engine) => {
+                (EngineKind::Embedded, Some(engine.is_halted().is_none()), 0, None)
+            }
+            Self::Comet(comet) => {
+                let counters = comet.server.counters();
+                // CometBFT keeps four connections.
+                let is_connected = counters.connections_open > 0;
+                let (kind, is_up, restarts) = match &comet.process {
+                    Some(process) => {
+                        let process = process.lock().unwrap_or_else(PoisonError::into_inner);
+                        let is_running = process.state() == State::Running;
+                        (EngineKind::Spawn, is_running && is_connected, process.restarts())
+                    }
+                    None => (EngineKind::External, is_connected, 0),
+                };
+                (kind, Some(is_up), restarts, Some(Box::new(counters)))
+            }
+        };
+        EngineSight { kind, is_up, restarts, abci, endpoints: Vec::new() }
     }
 
     /// Hands over a transaction.

@@ -22,7 +22,8 @@ use crate::{
 
 /// Runs it until it is told to end.
 pub(super) fn run(site: Site) -> anyhow::Result<()> {
-    let Site { mode, config, mut home, started, listener, http_at, host, web, base_url } = site;
+    let Site { mode, service, config, mut home, started, listener, http_at, host, web, base_url } =
+        site;
     let issuer = home::issuer_key(home.dir())?;
     let certificate = home::dtls_certificate(home.dir())?;
     let grants = match config.open {
@@ -54,6 +55,12 @@ pub(super) fn run(site: Site) -> anyhow::Result<()> {
     };
     let version = env!("CARGO_PKG_VERSION");
     let metrics = Arc::new(Metrics::new(&BuildInfo { version, link: link.to_string(), started }));
+    metrics.watch_home(home.dir());
+    metrics.watch_buffers(relay.buffer_bytes());
+    if let Some(own) = &own {
+        let chain = own.chain.clone();
+        metrics.watch_engine(move || chain.engine_sight());
+    }
     let mut paying = None;
     let source: Box<dyn DecisionSource> = match (&own, config.decisions.as_deref()) {
         (Some(own), _) => {
@@ -140,7 +147,7 @@ pub(super) fn run(site: Site) -> anyhow::Result<()> {
     };
     let draining = control.clone();
     // Waits for the shards.
-    serve(listener, web, app, rpc, &screen, move || draining.drain())?;
+    serve(listener, web, app, rpc, &screen, &service, move || draining.drain())?;
     drop(demo);
     drop((control, relay));
     decider.join().map_err(|_| anyhow!("the control side has panicked"))?;

@@ -14,10 +14,13 @@ use crate::{
 
 /// Runs it until it is told to end.
 pub(super) fn run(site: Site) -> anyhow::Result<()> {
-    let Site { mode, config, mut home, started, listener, http_at, web, base_url, .. } = site;
+    let Site { mode, service, config, mut home, started, listener, http_at, web, base_url, .. } = site;
     let own = OwnChain::open(mode, &config, home.dir())?;
     let version = env!("CARGO_PKG_VERSION");
     let metrics = Metrics::new(&BuildInfo { version, link: "none".to_owned(), started });
+    metrics.watch_home(home.dir());
+    let chain = own.chain.clone();
+    metrics.watch_engine(move || chain.engine_sight());
     let face = ChainFace {
         chain: own.chain.clone(),
         metrics,
@@ -37,7 +40,7 @@ pub(super) fn run(site: Site) -> anyhow::Result<()> {
         is_relay: false,
         ..Banner::default()
     };
-    serve(listener, web, app, rpc, &screen, || {})?;
+    serve(listener, web, app, rpc, &screen, &service, || {})?;
     own.chain.stop();
     tracing::info!("stopped");
     Ok(())
