@@ -47,9 +47,9 @@ fn every_test_that_the_invariants_name_exists() {
 }
 
 #[test]
-fn the_readme_names_every_option() {
+fn the_configuration_reference_names_every_option() {
     let workspace = workspace();
-    let readme = workspace.read("README.md").unwrap();
+    let reference = workspace.read("docs/configuration.md").unwrap();
     let table = workspace.read("node/src/config/keys.rs").unwrap();
     let options: Vec<&str> = table
         .lines()
@@ -57,7 +57,7 @@ fn the_readme_names_every_option() {
         .collect();
     assert!(options.contains(&"udp-port"), "the table was not read: {options:?}");
     for option in options {
-        assert!(readme.contains(&format!("| `--{option}")), "README: no row of --{option}");
+        assert!(reference.contains(&format!("| `--{option}")), "no row of --{option}");
     }
 }
 
