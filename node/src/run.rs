@@ -93,45 +93,57 @@ fn open_home(config: &Config) -> anyhow::Result<Home> {
     Ok(home)
 }
 
-/// Serves `app`, and the chain's RPC on an address of its own, until the process is told to end;
-/// then `drain`, which may block, and what is still being answered.
-fn serve(
+/// All that is served, and who is told.
+struct Face {
     listener: TcpListener,
     web: Web,
     app: Router,
+    /// The chain's RPC on an address of its own.
     rpc: Option<(TcpListener, Router)>,
-    screen: &Banner,
-    service: &Notifier,
-    drain: impl FnOnce() + Send + 'static,
-) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(RUNTIME_THREADS)
-        .thread_name("http")
-        .enable_all()
-        .build()
-        .context("no threads for HTTP")?;
-    runtime.block_on(async {
-        let listener = tokio::net::TcpListener::from_std(listener).context("the HTTP listener")?;
-        // Before the screen: who reads it may press Ctrl-C at once.
-        let ended = end_of_run()?;
-        web.keep_fresh()?;
-        if let Some((listener, router)) = rpc {
+    screen: Banner,
+    service: Notifier,
+}
+
+impl Face {
+    /// Serves until the process is told to end; then `drain`, which may block, and what is still
+    /// being answered. A service manager that watches is told as long as `is_alive`.
+    fn serve(
+        self,
+        is_alive: impl Fn() -> bool + Send + 'static,
+        drain: impl FnOnce() + Send + 'static,
+    ) -> anyhow::Result<()> {
+        let Self { listener, web, app, rpc, screen, service } = self;
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(RUNTIME_THREADS)
+            .thread_name("http")
+            .enable_all()
+            .build()
+            .context("no threads for HTTP")?;
+        let _watchdog = service.watchdog(is_alive).context("no thread for the watchdog")?;
+        runtime.block_on(async {
             let listener =
-                tokio::net::TcpListener::from_std(listener).context("the RPC listener")?;
-            tokio::spawn(async move { axum::serve(listener, router).await });
-        }
-        log::show(screen);
-        service.ready(&format!("serving {}", screen.base_url));
-        tls::serve(listener, web.tls, app, async {
-            ended.await;
-            tracing::info!("draining; Ctrl-C again ends at once");
-            service.stopping("saying goodbye to every session");
-            // Not on a thread of the runtime.
-            let _ = tokio::task::spawn_blocking(drain).await;
+                tokio::net::TcpListener::from_std(listener).context("the HTTP listener")?;
+            // Before the screen: who reads it may press Ctrl-C at once.
+            let ended = end_of_run()?;
+            web.keep_fresh()?;
+            if let Some((listener, router)) = rpc {
+                let listener =
+                    tokio::net::TcpListener::from_std(listener).context("the RPC listener")?;
+                tokio::spawn(async move { axum::serve(listener, router).await });
+            }
+            log::show(&screen);
+            service.ready(&format!("serving {}", screen.base_url));
+            tls::serve(listener, web.tls, app, async {
+                ended.await;
+                tracing::info!("draining; Ctrl-C again ends at once");
+                service.stopping("saying goodbye to every session");
+                // Not on a thread of the runtime.
+                let _ = tokio::task::spawn_blocking(drain).await;
+            })
+            .await;
+            Ok(())
         })
-        .await;
-        Ok(())
-    })
+    }
 }
 
 /// Done at the first SIGINT or SIGTERM; from then on another one ends the process at once.

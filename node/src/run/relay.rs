@@ -6,7 +6,7 @@ use anyhow::{Context, anyhow};
 use chain_types::AccountId;
 use sfu::{RelayConfig, Started};
 
-use super::{Site, chain::OwnChain, media, serve, web};
+use super::{Face, Site, chain::OwnChain, media, web};
 use crate::{
     admission::{Admission, Grants, Open},
     banner::{self, Banner},
@@ -15,7 +15,7 @@ use crate::{
     doctor,
     http::{self, About, Access},
     lan,
-    metrics::{BuildInfo, Metrics},
+    metrics::{self, BuildInfo, Metrics},
     paying::Announcer,
     relay_control::{Control, DecisionSource},
 };
@@ -57,9 +57,13 @@ pub(super) fn run(site: Site) -> anyhow::Result<()> {
     let metrics = Arc::new(Metrics::new(&BuildInfo { version, link: link.to_string(), started }));
     metrics.watch_home(home.dir());
     metrics.watch_buffers(relay.buffer_bytes());
+    metrics::watch_quality(metrics.clone(), &relay).context("no thread for the metrics")?;
     if let Some(own) = &own {
         let chain = own.chain.clone();
         metrics.watch_engine(move || chain.engine_sight());
+        let fee_wallet = AccountId::from(&own.keys.relay);
+        metrics::watch_fee_wallet(metrics.clone(), &own.chain, fee_wallet)
+            .context("no thread for the metrics")?;
     }
     let mut paying = None;
     let source: Box<dyn DecisionSource> = match (&own, config.decisions.as_deref()) {
@@ -145,9 +149,11 @@ pub(super) fn run(site: Site) -> anyhow::Result<()> {
         }),
         base_url,
     };
-    let draining = control.clone();
-    // Waits for the shards.
-    serve(listener, web, app, rpc, &screen, &service, move || draining.drain())?;
+    let (draining, books) = (control.clone(), paying.clone());
+    // Alive as long as the thread that decides answers.
+    let is_alive = move || books.as_ref().is_none_or(|books| books.money.counters().is_some());
+    // The drain waits for the shards.
+    Face { listener, web, app, rpc, screen, service }.serve(is_alive, move || draining.drain())?;
     drop(demo);
     drop((control, relay));
     decider.join().map_err(|_| anyhow!("the control side has panicked"))?;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use chain_types::AccountId;
 
-use super::{Site, chain::OwnChain, serve};
+use super::{Face, Site, chain::OwnChain};
 use crate::{
     banner::Banner,
     doctor,
@@ -40,7 +40,10 @@ pub(super) fn run(site: Site) -> anyhow::Result<()> {
         is_relay: false,
         ..Banner::default()
     };
-    serve(listener, web, app, rpc, &screen, &service, || {})?;
+    let chain = own.chain.clone();
+    // Alive as long as the state can be read.
+    let is_alive = move || chain.params().is_ok();
+    Face { listener, web, app, rpc, screen, service }.serve(is_alive, || {})?;
     own.chain.stop();
     tracing::info!("stopped");
     Ok(())
