@@ -3,6 +3,7 @@
 //! The verifier relies on facts that JSON from a stranger need not have: validators' addresses that
 //! are those of their keys, powers whose sum fits, heights that have a successor.
 
+use serde::{Deserialize, Serialize};
 use tendermint::{
     account,
     block::{Commit, Header, signed_header::SignedHeader},
@@ -67,6 +68,36 @@ pub fn light_block(
     let block = LightBlock::new(signed_header, validators, next_validators, provider);
     check(&block)?;
     Ok(block)
+}
+
+/// A light block as it is kept: whoever reads one back checks its shape again.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct PlainBlock {
+    /// Header and commit.
+    pub signed_header: SignedHeader,
+    /// Who signs it.
+    pub validators: Vec<Info>,
+    /// Who signs the next one.
+    pub next_validators: Vec<Info>,
+}
+
+impl From<&LightBlock> for PlainBlock {
+    fn from(block: &LightBlock) -> Self {
+        Self {
+            signed_header: block.signed_header.clone(),
+            validators: block.validators.validators().clone(),
+            next_validators: block.next_validators.validators().clone(),
+        }
+    }
+}
+
+impl TryFrom<PlainBlock> for LightBlock {
+    type Error = MalformedBlock;
+
+    fn try_from(plain: PlainBlock) -> Result<Self, MalformedBlock> {
+        let signed = plain.signed_header;
+        light_block(signed.header, signed.commit, plain.validators, plain.next_validators)
+    }
 }
 
 fn with_addresses(validators: Vec<Info>) -> Result<Vec<Info>, MalformedBlock> {
