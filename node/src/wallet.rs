@@ -14,7 +14,7 @@ mod pools;
 mod stream;
 mod watch;
 
-pub use args::{WalletArgs, WalletCommand};
+pub use args::{PolicyName, PriceArgs, SplitArgs, WalletArgs, WalletCommand};
 
 /// Where a chain's RPC is unless it is said.
 const RPC_DEFAULT: &str = "http://127.0.0.1:26657";

@@ -7,8 +7,11 @@ use crate::config::Config;
 
 mod comet;
 mod completions;
+mod endpoint;
 mod keys;
 mod prompt;
+mod query;
+mod tx;
 mod version;
 
 pub use version::version;
@@ -19,6 +22,10 @@ pub enum OperatorCommand {
     /// Accounts of the home: their words, their ids, a backup of them
     #[command(subcommand)]
     Keys(keys::KeysCommand),
+    /// Makes, signs, sends and reads transactions
+    Tx(Box<tx::TxArgs>),
+    /// Asks the chain, and checks the proof of what it says
+    Query(Box<query::QueryArgs>),
     /// What CometBFT calls this node and its validator
     #[command(subcommand)]
     Comet(comet::CometCommand),
@@ -44,6 +51,8 @@ pub fn run(command: OperatorCommand, config: &Config) -> anyhow::Result<()> {
     let home = config.home.as_path();
     match command {
         OperatorCommand::Keys(command) => keys::run(command, home),
+        OperatorCommand::Tx(args) => tx::run(*args, config),
+        OperatorCommand::Query(args) => query::run(*args, config),
         OperatorCommand::Comet(command) => comet::run(command, home),
         OperatorCommand::Completions(args) => completions::run(args),
     }

@@ -17,7 +17,7 @@ use super::{prompt, say};
 mod backup;
 mod store;
 
-pub use store::{KeyName, Store};
+pub use store::{KeyName, Store, Who};
 
 /// Longest text that is read as 24 words.
 const WORDS_BYTES_MAX: u64 = 4096;

@@ -74,6 +74,57 @@ impl KeyName {
     }
 }
 
+/// An account: 64 hex digits, or the name of a key of the home.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Who {
+    /// By its id.
+    Account(AccountId),
+    /// By its name in the home.
+    Key(KeyName),
+}
+
+impl FromStr for Who {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        // A name has at most 32 characters: what is longer was meant as an account.
+        if text.len() > NAME_CHARS_MAX {
+            return text.parse().map(Self::Account).map_err(|error| format!("{error}"));
+        }
+        text.parse().map(Self::Key).map_err(|_| {
+            "an account has 64 hex digits, and a key of the home a name of a-z, 0-9, - and _"
+                .to_owned()
+        })
+    }
+}
+
+impl Who {
+    /// The account.
+    pub fn account(&self, store: &Store) -> anyhow::Result<AccountId> {
+        match self {
+            Self::Account(account) => Ok(*account),
+            Self::Key(name) => Ok(AccountId::from(&store.open(name)?)),
+        }
+    }
+
+    /// The key; an account's is looked for among those of the home.
+    pub fn key(&self, store: &Store) -> anyhow::Result<SigningKey> {
+        match self {
+            Self::Key(name) => store.open(name),
+            Self::Account(account) => {
+                let keys = store.list()?;
+                match keys.iter().find(|(_, known)| known == account) {
+                    Some((name, _)) => store.open(name),
+                    None => bail!(
+                        "{} has no key of {account}: `sutantra-node keys list` names those that it has",
+                        store.home().display()
+                    ),
+                }
+            }
+        }
+    }
+}
+
 /// The keys of one home.
 #[derive(Debug, Clone, Copy)]
 pub struct Store<'a> {
@@ -296,6 +347,25 @@ mod tests {
         assert_eq!(store.open(&name("alice")).expect("made").to_bytes(), [1; 32]);
         let mode = fs::metadata(home.path().join("keys/alice.key")).expect("a file").mode();
         assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn an_account_is_named_by_its_id_or_by_its_key() {
+        let home = TempDir::new();
+        let store = Store::at(home.path());
+        let alice = store.create(&name("alice"), &[1; 32]).expect("made");
+        for text in ["alice".to_owned(), alice.to_string()] {
+            let who: Who = text.parse().expect("a name or an id");
+            assert_eq!(who.account(&store).expect("known"), alice);
+            assert_eq!(who.key(&store).expect("here").to_bytes(), [1; 32]);
+        }
+        let stranger: Who = "07".repeat(32).parse().expect("an id");
+        assert_eq!(stranger.account(&store).expect("an id").0, [7; 32]);
+        assert!(stranger.key(&store).is_err(), "its key is not here");
+        assert!("bob".parse::<Who>().expect("a name").account(&store).is_err());
+        for text in ["", "Alice", &"g".repeat(64), &"0".repeat(63)] {
+            assert!(text.parse::<Who>().is_err(), "{text}");
+        }
     }
 
     #[test]
