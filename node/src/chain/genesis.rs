@@ -2,9 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use chain_types::{
-    AccountId, Balance, Params, Payload, Policy, Price, SplitShares,
-};
+use chain_types::{AccountId, Balance, Params, Payload, Policy, Price, SplitShares};
 use consensus_abci::engine::{Genesis, ValidatorKey};
 
 use super::Keys;

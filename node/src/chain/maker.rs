@@ -172,8 +172,7 @@ fn settings(home: &Path, config: &ChainConfig, app: &ListenAddr, rpc: SocketAddr
     settings.p2p = config.p2p;
     settings.persistent_peers = config.peers.iter().map(ToString::to_string).collect();
     settings.moniker.clone_from(&config.moniker);
-    settings.timeout_commit =
-        config.timeout_commit_ms.map(|ms| Duration::from_millis(ms.into()));
+    settings.timeout_commit = config.timeout_commit_ms.map(|ms| Duration::from_millis(ms.into()));
     settings
 }
 

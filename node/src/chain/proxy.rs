@@ -93,9 +93,10 @@ async fn forward(State(upstream): State<Upstream>, request: Request) -> Response
             let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY);
             (status, [(header::CONTENT_TYPE, content_type)], bytes).into_response()
         }
-        Ok(Err(sentence)) => {
-            refusal(StatusCode::BAD_GATEWAY, &format!("the chain's RPC does not answer: {sentence}"))
-        }
+        Ok(Err(sentence)) => refusal(
+            StatusCode::BAD_GATEWAY,
+            &format!("the chain's RPC does not answer: {sentence}"),
+        ),
         Err(_) => refusal(StatusCode::BAD_GATEWAY, "the question to the chain's RPC failed"),
     }
 }

@@ -125,8 +125,13 @@ impl OwnChain {
         let (wholesale_per_gb, min_share_bps) =
             (config.money.wholesale_per_gb, config.money.min_share_bps);
         let attempt = move || {
-            let introduction =
-                Introduction { keys: &keys, endpoint: &endpoint, wholesale_per_gb, min_share_bps, demo };
+            let introduction = Introduction {
+                keys: &keys,
+                endpoint: &endpoint,
+                wholesale_per_gb,
+                min_share_bps,
+                demo,
+            };
             introduction.make(&*chain)
         };
         if mode == Mode::Development {

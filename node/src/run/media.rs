@@ -50,4 +50,3 @@ pub fn decision_source(
     tracing::info!(socket = %socket.display(), "gates are opened by another process only");
     Ok(Box::new(ByForeign(decisions)))
 }
-

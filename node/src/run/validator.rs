@@ -14,7 +14,8 @@ use crate::{
 
 /// Runs it until it is told to end.
 pub(super) fn run(site: Site) -> anyhow::Result<()> {
-    let Site { mode, service, config, mut home, started, listener, http_at, web, base_url, .. } = site;
+    let Site { mode, service, config, mut home, started, listener, http_at, web, base_url, .. } =
+        site;
     let own = OwnChain::open(mode, &config, home.dir())?;
     let version = env!("CARGO_PKG_VERSION");
     let metrics = Metrics::new(&BuildInfo { version, link: "none".to_owned(), started });
