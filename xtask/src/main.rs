@@ -10,6 +10,7 @@ mod fuzz;
 mod netns;
 mod node;
 mod process;
+mod quickstart;
 mod requirements;
 mod soak;
 mod steps;

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 use crate::process::run;
 use crate::tally::Tally;
 use crate::workspace::Workspace;
-use crate::{browser, fuzz, requirements, tools};
+use crate::{browser, fuzz, quickstart, requirements, tools};
 
 /// Something that must hold, checked by itself.
 struct Step {
@@ -30,6 +30,11 @@ const STEPS: &[Step] = &[
     Step { name: "tests", about: "unit, property, simulation, integration tests", run: tests },
     Step { name: "fuzz", about: "every parser: corpus, then 20 s of search", run: fuzz::test },
     Step { name: "web", about: "type check and unit tests of the pages", run: web },
+    Step {
+        name: "quickstart",
+        about: "each quick start, from its own text",
+        run: quickstart::test,
+    },
     Step { name: "browsers", about: "scenarios in Chromium and Firefox", run: browser::test },
     Step {
         name: "instructions",
