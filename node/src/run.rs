@@ -164,4 +164,3 @@ fn end_of_run() -> anyhow::Result<impl Future<Output = ()>> {
         });
     })
 }
-
