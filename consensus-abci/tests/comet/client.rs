@@ -3,44 +3,20 @@
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use consensus_abci::server::{Frames, ListenAddr};
 use prost::Message;
 use tendermint_proto::v0_38::abci::{Request, Response, request, response};
 
+use crate::world::Dir;
+
 /// Longer than any answer takes; a test that waits so long has failed.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A directory that goes when it is dropped.
-pub struct Dir(PathBuf);
-
-impl Dir {
-    pub fn new() -> Self {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        let number = NEXT.fetch_add(1, Ordering::SeqCst);
-        let path =
-            std::env::temp_dir().join(format!("sutantra-abci-{}-{number}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&path);
-        std::fs::create_dir_all(&path).unwrap();
-        Dir(path)
-    }
-
-    pub fn path(&self) -> &Path {
-        &self.0
-    }
-
-    pub fn unix(&self) -> ListenAddr {
-        ListenAddr::Unix(self.0.join("abci.sock"))
-    }
-}
-
-impl Drop for Dir {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
+/// The socket file of a server in `dir`.
+pub fn socket_in(dir: &Dir) -> ListenAddr {
+    ListenAddr::Unix(dir.path().join("abci.sock"))
 }
 
 trait Socket: Read + Write + Send {

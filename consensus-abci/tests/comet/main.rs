@@ -1,5 +1,14 @@
 //! The application behind its socket: clients that break the rules, then the real CometBFT.
 
 mod client;
+mod crash;
+mod hashes;
+mod load;
+mod node;
+mod rpc;
 mod script;
 mod server;
+mod twin;
+#[path = "../app/world.rs"]
+#[expect(dead_code, reason = "the other tests use the rest")]
+mod world;

@@ -21,8 +21,9 @@ use tendermint_proto::v0_38::abci::{
     ResponseVerifyVoteExtension, request::Value as Ask, response::Value as Say,
 };
 
-use crate::client::{Client, Dir, framed};
+use crate::client::{Client, framed, socket_in};
 use crate::script::Script;
+use crate::world::Dir;
 
 struct World {
     app: Arc<Script>,
@@ -39,7 +40,7 @@ impl World {
 
     fn unix(limits: Limits) -> World {
         let dir = Dir::new();
-        World::at(&dir.unix(), dir, limits)
+        World::at(&socket_in(&dir), dir, limits)
     }
 
     /// The same on both transports.
@@ -508,7 +509,7 @@ fn a_second_server_on_the_same_address_is_refused() {
 fn a_socket_file_is_private_and_replaces_only_a_dead_one() {
     let start = |at: &ListenAddr| Server::start(Arc::new(Script::default()), at, Limits::default());
     let dir = Dir::new();
-    let at = dir.unix();
+    let at = socket_in(&dir);
     let path = dir.path().join("abci.sock");
     drop(UnixListener::bind(&path).unwrap()); // The file of a process that was killed.
     assert!(path.exists());
