@@ -8,6 +8,7 @@ use crate::config::Config;
 mod comet;
 mod completions;
 mod endpoint;
+mod init;
 mod keys;
 mod prompt;
 mod query;
@@ -19,6 +20,8 @@ pub use version::version;
 /// An operator's command.
 #[derive(Debug, PartialEq, Eq, Subcommand)]
 pub enum OperatorCommand {
+    /// Makes a home: keys, genesis, settings
+    Init(Box<init::InitArgs>),
     /// Accounts of the home: their words, their ids, a backup of them
     #[command(subcommand)]
     Keys(keys::KeysCommand),
@@ -29,6 +32,8 @@ pub enum OperatorCommand {
     /// What CometBFT calls this node and its validator
     #[command(subcommand)]
     Comet(comet::CometCommand),
+    /// Runs a network on this machine: validators with CometBFT, and a relay
+    Localnet(Box<crate::localnet::LocalnetArgs>),
     /// Prints a script that completes this program's commands in a shell
     Completions(completions::CompletionsArgs),
 }
@@ -50,10 +55,12 @@ impl OperatorCommand {
 pub fn run(command: OperatorCommand, config: &Config) -> anyhow::Result<()> {
     let home = config.home.as_path();
     match command {
+        OperatorCommand::Init(args) => init::run(*args, home),
         OperatorCommand::Keys(command) => keys::run(command, home),
         OperatorCommand::Tx(args) => tx::run(*args, config),
         OperatorCommand::Query(args) => query::run(*args, config),
         OperatorCommand::Comet(command) => comet::run(command, home),
+        OperatorCommand::Localnet(args) => crate::localnet::run(&args, home),
         OperatorCommand::Completions(args) => completions::run(args),
     }
 }
