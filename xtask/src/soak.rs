@@ -16,6 +16,8 @@ use crate::workspace::Workspace;
 const SEARCH: Duration = Duration::from_secs(600);
 /// The longest that the load matrix may take; beyond it the matrix hangs and is killed.
 const LOAD_LIMIT: Duration = Duration::from_secs(3 * 3600);
+/// The longest that the crashes may take, their build included.
+const CRASHES_LIMIT: Duration = Duration::from_secs(30 * 60);
 
 /// One long thing.
 enum Item {
@@ -25,6 +27,8 @@ enum Item {
     Browser(&'static str),
     /// The relay on both links with one and two shards, beside a plain SFU and the bare loop.
     Load,
+    /// `kill -9` of application and CometBFT at fifty moments of chance, beside an uncrashed twin.
+    Crashes,
 }
 
 /// Runs every item, or one; goes on after a failure and fails at the end.
@@ -63,7 +67,7 @@ pub fn soak(workspace: &Workspace, resume: bool, only: Option<&str>) -> Result<(
 }
 
 fn items(workspace: &Workspace) -> Result<Vec<Item>> {
-    let mut items = vec![Item::Load];
+    let mut items = vec![Item::Load, Item::Crashes];
     items.extend(browser::SCENARIOS.iter().map(|scenario| Item::Browser(scenario.name)));
     items.extend(fuzz::targets(workspace)?.into_iter().map(Item::Fuzz));
     Ok(items)
@@ -76,6 +80,7 @@ impl Item {
             Item::Fuzz(target) => format!("fuzz-{target}"),
             Item::Browser(scenario) => format!("browser-{scenario}"),
             Item::Load => "load".to_owned(),
+            Item::Crashes => "crashes".to_owned(),
         }
     }
 
@@ -93,6 +98,7 @@ impl Item {
                 Ok(json!({ "scenarios_passed": tally.passed }))
             }
             Item::Load => run_load(workspace),
+            Item::Crashes => run_crashes(workspace),
         }
     }
 }
@@ -105,6 +111,17 @@ fn run_load(workspace: &Workspace) -> Result<Value> {
     matrix.arg("--markdown").arg(report.with_extension("md"));
     run(&mut matrix, LOAD_LIMIT, &mut Tally::default())?;
     Ok(serde_json::from_str(&std::fs::read_to_string(&report)?)?)
+}
+
+fn run_crashes(workspace: &Workspace) -> Result<Value> {
+    let name = "crash::fifty_kills_under_load_leave_the_state_of_an_uncrashed_twin";
+    let mut tests = workspace.cargo();
+    tests.args(["test", "--release", "--locked", "--package", "consensus-abci", "--test", "comet"]);
+    tests.args(["--", "--ignored", "--exact", name, "--nocapture"]);
+    let mut tally = Tally::default();
+    run(&mut tests, CRASHES_LIMIT, &mut tally)?;
+    ensure!(tally.passed == 1, "the test {name} was not found");
+    Ok(json!({ "moments": 50 }))
 }
 
 fn result_file(workspace: &Workspace, item: &str) -> PathBuf {

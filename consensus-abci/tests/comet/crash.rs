@@ -142,7 +142,7 @@ fn whoever_is_killed_under_load_the_state_is_that_of_an_uncrashed_twin() {
 
 /// The long form; `cargo xtask soak` runs it.
 #[test]
-#[ignore = "two minutes: an item of `cargo xtask soak`"]
+#[ignore = "a minute: an item of `cargo xtask soak`"]
 fn fifty_kills_under_load_leave_the_state_of_an_uncrashed_twin() {
     let seed = env::var(SEED).ok().and_then(|text| text.parse().ok());
     println!("{}", kill_at_random_moments(MOMENTS, seed.unwrap_or_else(rand::random)));

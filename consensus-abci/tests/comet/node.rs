@@ -27,6 +27,8 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 const CHILD: &str = "SUTANTRA_ABCI_TEST_CHILD";
 /// Pause between blocks: many heights in a short test.
 const TIMEOUT_COMMIT: &str = "20ms";
+/// How long a proposal that died with its process holds up the next round.
+const TIMEOUT_PROPOSE: &str = "500ms";
 
 /// The CometBFT to test with.
 pub fn comet_binary() -> PathBuf {
@@ -409,6 +411,7 @@ fn config_toml() -> String {
          recheck = true\n\
          [consensus]\n\
          timeout_commit = \"{TIMEOUT_COMMIT}\"\n\
+         timeout_propose = \"{TIMEOUT_PROPOSE}\"\n\
          [tx_index]\n\
          indexer = \"null\"\n"
     )
