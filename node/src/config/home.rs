@@ -304,7 +304,8 @@ fn write_temp(path: &Path, text: &str) -> Result<PathBuf, HomeError> {
 }
 
 fn sync_parent(path: &Path) -> Result<(), HomeError> {
-    let dir = path.parent().expect("a file in the home has a directory");
+    // The parent of a bare name is empty and means the current directory.
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
     File::open(dir).and_then(|dir| dir.sync_all()).map_err(io_at(dir))
 }
 
