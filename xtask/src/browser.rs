@@ -65,6 +65,14 @@ pub const SCENARIOS: &[Scenario] = &[
         node: NodeOf::Script,
     },
     Scenario {
+        name: "interop",
+        script: "interop",
+        arguments: &[],
+        quick: &[],
+        thorough: &[],
+        node: NodeOf::Script,
+    },
+    Scenario {
         name: "money",
         script: "money",
         arguments: &[],

@@ -34,8 +34,8 @@ pub(crate) fn status(core: &Core) -> Result<Value, RpcError> {
                 "app": core.info.app_version.to_string(),
             },
             "id": core.node_id,
-            // One validator has no peers to listen for.
-            "listen_addr": "",
+            // Nobody listens for peers; CosmJS refuses a status without an address.
+            "listen_addr": "tcp://127.0.0.1:0",
             "network": core.genesis.chain_id.as_str(),
             "version": COMETBFT_VERSION,
             "channels": "",
