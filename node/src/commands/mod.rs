@@ -12,6 +12,7 @@ mod init;
 mod keys;
 mod prompt;
 mod query;
+mod status;
 mod tx;
 mod version;
 
@@ -29,6 +30,8 @@ pub enum OperatorCommand {
     Tx(Box<tx::TxArgs>),
     /// Asks the chain, and checks the proof of what it says
     Query(Box<query::QueryArgs>),
+    /// Shows how the node of the home, or another one, is
+    Status(status::StatusArgs),
     /// What CometBFT calls this node and its validator
     #[command(subcommand)]
     Comet(comet::CometCommand),
@@ -59,6 +62,7 @@ pub fn run(command: OperatorCommand, config: &Config) -> anyhow::Result<()> {
         OperatorCommand::Keys(command) => keys::run(command, home),
         OperatorCommand::Tx(args) => tx::run(*args, config),
         OperatorCommand::Query(args) => query::run(*args, config),
+        OperatorCommand::Status(args) => status::run(args, config),
         OperatorCommand::Comet(command) => comet::run(command, home),
         OperatorCommand::Localnet(args) => crate::localnet::run(&args, home),
         OperatorCommand::Completions(args) => completions::run(args),

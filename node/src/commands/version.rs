@@ -2,11 +2,12 @@
 
 use std::{env, fmt::Write as _};
 
+use comet::process::Binary;
 use consensus_abci::app::APP_VERSION;
 
 use crate::config;
 
-/// Cuts of CometBFT's protocol that the embedded engine speaks (`version/version.go` of 0.38).
+/// Version of ABCI that application and engines speak (`version/version.go` of CometBFT 0.38).
 const ABCI_VERSION: &str = "2.0";
 /// Version of CometBFT's block format.
 const BLOCK_PROTOCOL: u64 = 11;
@@ -22,6 +23,10 @@ pub fn version(long: bool) -> String {
         Err(reason) => reason.to_string(),
     };
     let commit = option_env!("SUTANTRA_COMMIT").filter(|commit| !commit.is_empty());
+    let cometbft = match Binary::find(None) {
+        Ok(Binary { path, version, .. }) => format!("{version}, {}", path.display()),
+        Err(error) => format!("none: {error}"),
+    };
     let rows = [
         ("commit", commit.unwrap_or("unknown: built without SUTANTRA_COMMIT").to_owned()),
         ("rustc", env!("SUTANTRA_RUSTC").to_owned()),
@@ -33,6 +38,7 @@ pub fn version(long: bool) -> String {
         ("ABCI", ABCI_VERSION.to_owned()),
         ("block", BLOCK_PROTOCOL.to_string()),
         ("app", APP_VERSION.to_string()),
+        ("CometBFT", cometbft),
     ];
     let mut text = format!("sutantra-node {version}\n");
     for (name, value) in rows {
