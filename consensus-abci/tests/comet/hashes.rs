@@ -1,5 +1,6 @@
 //! One application, three ways to run it: the same transactions give the same hashes.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ use crate::world::{Dir, id, register, relay_facts, sut};
 const EXPIRES: u64 = 1_000_000;
 
 /// Transactions whose traces in the state name no height and no time.
-fn timeless() -> Vec<Vec<u8>> {
+pub fn timeless() -> Vec<Vec<u8>> {
     let channel = ChannelId::of(&id("viewer"), 0);
     let to_nobody = Payload::Transfer { to: AccountId([9; 32]), amount: sut(5_000_000) };
     let top_up = Payload::TopUp { channel, amount: sut(7_000), reserves: Vec::new() };
@@ -108,18 +109,24 @@ fn under_comet(transport: Transport) -> Trace {
     Trace { prefixes, codes, records }
 }
 
-fn embedded() -> Trace {
-    let dir = Dir::new();
-    let app = Arc::new(App::open(&dir.path().join("app")).unwrap());
+/// The engine in the process, with its blocks in `dir`.
+pub fn embedded_config(dir: &Path) -> EngineConfig {
     let mut config = EngineConfig::new(
-        dir.path().join("blocks"),
+        dir.join("blocks"),
         chain_genesis(),
         ValidatorKey::from_seed([7; 32]),
         NodeKey::from_seed([8; 32]),
-        dir.path().join("priv_validator_state.json"),
+        dir.join("priv_validator_state.json"),
     );
+    config.min_block_interval = Duration::from_millis(1);
     config.empty_block_interval = Duration::from_millis(20);
-    let engine = Engine::start(config, app.clone()).unwrap();
+    config
+}
+
+fn embedded() -> Trace {
+    let dir = Dir::new();
+    let app = Arc::new(App::open(&dir.path().join("app")).unwrap());
+    let engine = Engine::start(embedded_config(dir.path()), app.clone()).unwrap();
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let run = |tx: Vec<u8>| {
         let outcome = runtime.block_on(engine.broadcast_tx_commit(tx, Duration::from_secs(30)));

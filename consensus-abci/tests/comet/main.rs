@@ -4,6 +4,7 @@
 
 mod client;
 mod crash;
+mod embedded;
 mod hashes;
 mod load;
 mod node;
