@@ -33,7 +33,8 @@ pub enum UrlError {
 impl RpcUrl {
     /// The address that calls are posted to.
     pub(super) fn http(&self) -> String {
-        self.with_scheme("http", "/")
+        // Behind a proxy the path is where the RPC begins: with a slash more it may be another one.
+        self.with_scheme("http", if self.path.is_empty() { "/" } else { "" })
     }
 
     /// The address of the events.

@@ -15,7 +15,7 @@ use axum::{
     http::{HeaderValue, Method, StatusCode, header},
     middleware::{self, Next},
     response::{IntoResponse, Response},
-    routing::get,
+    routing::{any, get},
 };
 use futures_util::{SinkExt, StreamExt};
 use serde_json::json;
@@ -46,6 +46,8 @@ pub fn router(endpoints: Vec<String>) -> Router {
     let upstream = Upstream { endpoints: Arc::new(endpoints), agent };
     Router::new()
         .route("/websocket", get(websocket))
+        // Nested under a path, that path itself is no business of a fallback.
+        .route("/", any(forward))
         .fallback(forward)
         .layer(middleware::from_fn(cors))
         .with_state(upstream)
