@@ -14,7 +14,7 @@ import { embedded, spawned } from "./lib/engines.mjs";
 import { hashHeader } from "./lib/header.mjs";
 import { LightProxy, Liar } from "./lib/light-proxy.mjs";
 import { cometBinary } from "./lib/processes.mjs";
-import { batchClient, sendAndRead } from "./lib/reader.mjs";
+import { batchClient, proved, sendAndRead } from "./lib/reader.mjs";
 import { differences, routes, skeleton } from "./lib/routes.mjs";
 import { run, until } from "./lib/scenario.mjs";
 
@@ -27,6 +27,9 @@ const { values } = parseArgs({
 
 /** Height of the header that a reader trusts at first. */
 const TRUSTED = 1;
+
+/** CometBFT leaves the aunts of a block's only transaction out; we say that there are none. */
+const MAY_DIFFER = /\.aunts is only/;
 
 /** @type {(() => Promise<void>)[]} */
 const endings = [];
@@ -73,14 +76,16 @@ async function trusted(chain) {
 }
 
 /** Blocks, transactions and subscriptions, as Go's light client lets them through. @param {string} comet @param {RunningChain} chain @param {Known} known */
-async function throughLightClient(comet, chain, { height, txHash }) {
+async function throughLightClient(comet, chain, { height, tx, txHash }) {
   const proxy = ended(await LightProxy.start(comet, await chain.chainId(), { primary: chain.rpc, witness: chain.rpc, ...(await trusted(chain)) }));
   const [verified, direct] = [client(proxy.rpc), client(chain.rpc)];
-  assert.deepEqual(await verified.block(height), await direct.block(height));
+  const block = await verified.block(height);
+  assert.deepEqual(block, await direct.block(height));
   assert.deepEqual(await verified.commit(height), await direct.commit(height));
   assert.deepEqual(await verified.blockResults(height), await direct.blockResults(height));
   assert.deepEqual((await verified.validators({ height })).validators, (await direct.validators({ height })).validators);
-  assert.deepEqual(await verified.tx({ hash: txHash, prove: true }), await direct.tx({ hash: txHash, prove: true }), "its proof is verified");
+  assert.deepEqual(await verified.tx({ hash: txHash }), await direct.tx({ hash: txHash }));
+  await proved(proxy.rpc, { tx, txHash }, block.block.header.dataHash);
   assert.equal((await verified.status()).nodeInfo.network, await chain.chainId());
   await assert.rejects(verified.tx({ hash: Buffer.alloc(32), prove: true }), /not found/);
   const heights = await subscribed(proxy.ws);
@@ -153,7 +158,7 @@ async function layBeside(own, ownKnown, real, realKnown) {
     assert.equal(here.error?.code, there.error?.code, `${words}: ${JSON.stringify([here.error, there.error])}`);
     if (here.error) continue;
     const found = differences(skeleton(here.result, method), skeleton(there.result, method));
-    assert.deepEqual(found, [], words);
+    assert.deepEqual(found.filter((sentence) => !MAY_DIFFER.test(sentence)), [], words);
   }
   return ours.length;
 }

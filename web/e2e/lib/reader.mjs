@@ -126,8 +126,8 @@ async function read(client, chain, { height, tx, txHash, to, key }) {
     client.commit(height),
     client.validators({ height, page: 1, per_page: 5 }),
     client.validatorsAll(height),
-    client.tx({ hash: txHash, prove: true }),
-    client.txSearch({ query: `transfer.to='${to}'`, per_page: 1, page: 2, order_by: "asc", prove: true }),
+    client.tx({ hash: txHash }),
+    client.txSearch({ query: `transfer.to='${to}'`, per_page: 1, page: 2, order_by: "asc" }),
     client.txSearchAll({ query: `transfer.to='${to}'`, per_page: 1 }),
     client.blockchain(height, height + 1),
     client.blockSearchAll({ query: `block.height>=${height} AND block.height<=${height + 1}` }),
@@ -150,11 +150,12 @@ async function read(client, chain, { height, tx, txHash, to, key }) {
   }
 
   assert.deepEqual([found.height, hex(found.tx), found.result.code], [height, hex(tx), 0]);
-  const proof = found.proof;
-  assert.ok(proof, "a transaction comes with its proof");
-  const { total, index, leafHash: leaf, aunts } = proof.proof;
-  assert.equal(hex(leaf), hex(leafHash(sha256(tx))));
-  assert.equal(hex(rootOf(leaf, index, total, aunts) ?? new Uint8Array()), hex(block.block.header.dataHash), "it is proved to be in its block");
+  // CosmJS cannot read the proof of a block's only transaction, of which CometBFT leaves out the aunts.
+  if (block.block.txs.length > 1) {
+    const { proof } = await client.tx({ hash: txHash, prove: true });
+    assert.deepEqual(proof && [hex(proof.rootHash), proof.proof.total], [hex(block.block.header.dataHash), block.block.txs.length]);
+  }
+  await proved(chain.rpc, { tx, txHash }, block.block.header.dataHash);
   assert.equal(every.totalCount, TRANSFERS);
   assert.equal(one.totalCount, TRANSFERS);
   assert.deepEqual(one.txs.map(({ hash }) => hex(hash)), [every.txs.map(({ hash }) => hex(hash))[1]], "pages follow the order of the chain");
@@ -177,6 +178,22 @@ async function read(client, chain, { height, tx, txHash, to, key }) {
   assert.ok((info.lastBlockHeight ?? 0) >= height + 1);
   assert.equal(waiting.total, 0);
   return { block, next, results, commit, all, found, every, searched, genesis, there, absent };
+}
+
+/**
+ * A transaction with its proof, which is followed up to the header's hash of its data.
+ * @param {string} rpc @param {{ tx: Uint8Array, txHash: Uint8Array }} known @param {Uint8Array} dataHash
+ */
+export async function proved(rpc, { tx, txHash }, dataHash) {
+  const body = { jsonrpc: "2.0", id: 1, method: "tx", params: { hash: Buffer.from(txHash).toString("base64"), prove: true } };
+  const answer = await fetch(rpc, { method: "POST", body: JSON.stringify(body), headers: { "Content-Type": "application/json" } });
+  const { result } = await answer.json();
+  const { total, index, leaf_hash, aunts = [] } = result.proof.proof;
+  const bytes = (/** @type {string} */ base64) => Buffer.from(base64, "base64");
+  assert.equal(hex(bytes(result.tx)), hex(tx));
+  assert.equal(hex(bytes(leaf_hash)), hex(leafHash(sha256(tx))));
+  const root = rootOf(bytes(leaf_hash), Number(index), Number(total), aunts.map(bytes));
+  assert.equal(root && hex(root), hex(dataHash), "it is proved to be in its block");
 }
 
 /** @param {Comet38Client} client @param {Known} known */
