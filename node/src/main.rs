@@ -22,6 +22,7 @@ mod doctor;
 mod grants;
 mod http;
 mod lan;
+mod localnet;
 mod metrics;
 mod paying;
 mod relay_control;

@@ -37,6 +37,7 @@ const VALUES: &[(&str, &str, &str, &str)] = &[
 const LOCAL_VALUES: &[(&str, &str, &str, &str)] = &[
     ("p2p", "addr_book_strict", "false", "the peers are on this machine"),
     ("p2p", "allow_duplicate_ip", "true", "the peers are on this machine"),
+    ("consensus", "timeout_propose", "\"1s\"", "who is down holds the others up no longer"),
 ];
 
 /// Why there is no `config.toml`.

@@ -10,6 +10,7 @@
 //! (addresses, and peers, name and pace where it is told them) goes as flags and variables.
 
 mod binary;
+mod child;
 mod config;
 mod files;
 mod journal;
@@ -24,10 +25,12 @@ use std::{
 };
 
 pub use binary::{Binary, BinaryError, GO_INSTALL, Places, VERSION_INSTALLED, Version};
+pub use child::{die_with_parent, terminate};
 pub use config::{CONFIG_FILE, ConfigError, write_config_if_missing};
 pub use files::{FilesError, prepare};
 pub use journal::LOG_FILE;
 pub use refusal::Refusal;
+pub use restart::{Next, Restarts};
 pub use supervisor::{Comet, SpawnError, State};
 
 /// What a CometBFT is started with. Its home is the node's home.

@@ -11,7 +11,7 @@ const PAUSE_MAX: Duration = Duration::from_secs(10);
 
 /// What to do after a death.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Next {
+pub enum Next {
     /// Start again after this pause.
     After(Duration),
     /// It will not get better by itself.
@@ -20,13 +20,13 @@ pub(super) enum Next {
 
 /// Counts deaths.
 #[derive(Debug, Default)]
-pub(super) struct Restarts {
+pub struct Restarts {
     quick: u32,
 }
 
 impl Restarts {
     /// A run of this length has ended unasked; `is_final`: another cannot end otherwise.
-    pub(super) fn died(&mut self, ran: Duration, is_final: bool) -> Next {
+    pub fn died(&mut self, ran: Duration, is_final: bool) -> Next {
         self.quick = if ran < QUICK { self.quick + 1 } else { 1 };
         if is_final || self.quick >= QUICK_DEATHS_MAX {
             return Next::GiveUp;
