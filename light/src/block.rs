@@ -132,7 +132,11 @@ pub fn check(block: &LightBlock) -> Result<(), MalformedBlock> {
     Ok(())
 }
 
-fn check_validators(validators: &[Info]) -> Result<(), MalformedBlock> {
+/// Whether validators can be a set whose powers do not overflow.
+///
+/// # Errors
+/// [`MalformedBlock`].
+pub fn check_validators(validators: &[Info]) -> Result<(), MalformedBlock> {
     if validators.is_empty() || validators.len() > VALIDATORS_MAX {
         return Err(MalformedBlock::ValidatorCount(validators.len()));
     }
