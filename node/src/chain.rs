@@ -24,9 +24,11 @@ pub mod genesis;
 mod local;
 mod maker;
 mod proxy;
+mod remote;
 
 pub use faucet::{FaucetRefused, Till};
 pub use local::{Begin, LocalChain, RPC_PORT};
+pub use remote::RemoteChain;
 
 /// How long a transaction of this node's own may take into a block.
 const COMMIT_MAX: Duration = Duration::from_secs(20);
