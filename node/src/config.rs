@@ -22,11 +22,16 @@ use keys::{Key, Kind};
 use money::MoneyLimits;
 pub use sfu::limits::SHARDS_MAX;
 use sfu::limits::SESSIONS_PER_SHARD_MAX;
+use tracing_subscriber::EnvFilter;
 
 /// Longest time that a shard may gather, microseconds: beyond it people see the delay.
 pub const GATHER_US_MAX: u64 = 1000;
 /// Host candidates of an answer; each costs every viewer a connectivity check.
 pub const MEDIA_IPS_MAX: usize = 16;
+/// What the log says unless told otherwise. str0m warns about what peers do wrong, which any peer
+/// could fill a disk with; it is counted in the metrics instead.
+pub const LOG_DEFAULT: &str =
+    "info,str0m=error,str0m_proto=error,is=error,dimpl=error,sctp_proto=error";
 /// Name of the configuration file in the home.
 pub const FILE_NAME: &str = "sutantra.toml";
 
@@ -72,6 +77,8 @@ pub struct Config {
     pub faucet_public: bool,
     /// Socket of a foreign decision source.
     pub decisions: Option<PathBuf>,
+    /// Which log lines there are, as `tracing_subscriber` reads it.
+    pub log: String,
     /// Form of log lines.
     pub log_format: LogFormat,
 }
@@ -508,6 +515,15 @@ impl Layers {
             |text| parse_http(text).map(Some),
         );
         let faucet_public = self.switch(&keys::FAUCET_PUBLIC);
+        let log = self.one(
+            &keys::LOG,
+            LOG_DEFAULT.to_owned(),
+            |v| quoted(v),
+            |text| match EnvFilter::try_new(text) {
+                Ok(_) if !text.trim().is_empty() => Ok(text.to_owned()),
+                _ => Err("a level (error, warn, info, debug, trace), or target=level".to_owned()),
+            },
+        );
         let log_format = self.one(
             &keys::LOG_FORMAT,
             LogFormat::Text,
@@ -565,6 +581,7 @@ impl Layers {
             rpc,
             faucet_public,
             decisions,
+            log,
             log_format,
         };
         assert_eq!(self.rows.len(), keys::ALL.len(), "every key is read once");

@@ -6,7 +6,14 @@ use sfu::io::{BufferBytes, LinkKind, SOCKET_BUFFER_BYTES};
 
 use crate::{banner::Check, lan};
 
+mod command;
+mod host;
+mod ports;
 pub mod ready;
+mod remote;
+mod report;
+
+pub use command::{DoctorArgs, run};
 
 /// Which link carries the media, and why it is not the faster one.
 pub fn link(chosen: LinkKind, asked_for: bool, refused: Option<&str>, shards: usize) -> Check {

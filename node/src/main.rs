@@ -26,6 +26,7 @@ mod localnet;
 mod metrics;
 mod paying;
 mod relay_control;
+mod reload;
 mod run;
 mod service;
 mod streams;
@@ -78,12 +79,12 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
 fn run(action: Action) -> Result<(), Failure> {
     match action {
         Action::Dev(args) => {
-            let Resolved { config, file, .. } = resolve(&args, true)?;
-            run::run(config, file, run::Mode::Development)?;
+            let resolved = resolve(&args, true)?;
+            run::run(resolved, Box::new(move || read(&args, true)), run::Mode::Development)?;
         }
         Action::Start(args) => {
-            let Resolved { config, file, .. } = resolve(&args, false)?;
-            run::run(config, file, run::Mode::Service)?;
+            let resolved = resolve(&args, false)?;
+            run::run(resolved, Box::new(move || read(&args, false)), run::Mode::Service)?;
         }
         Action::ConfigPrint(args) => print!("{}", config::render(&resolve(&args, true)?)),
         Action::ConfigCheck(args) => {
@@ -113,15 +114,19 @@ fn run(action: Action) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The configuration; with the demo stream unless it says otherwise, or without.
 fn resolve(args: &ConfigArgs, demo: bool) -> Result<Resolved, Failure> {
+    read(args, demo).map_err(Failure::Config)
+}
+
+/// The configuration; with the demo stream unless it says otherwise, or without.
+fn read(args: &ConfigArgs, demo: bool) -> Result<Resolved, Vec<ConfigError>> {
     let around = Surroundings {
         env: &|name| env::var(name).ok(),
         read_file: &read_file,
         cores: thread::available_parallelism().map_or(1, usize::from),
         demo,
     };
-    config::resolve(&args.flags, args.file.as_deref(), &around).map_err(Failure::Config)
+    config::resolve(&args.flags, args.file.as_deref(), &around)
 }
 
 fn read_file(path: &Path) -> io::Result<Option<String>> {

@@ -3,8 +3,8 @@
 use std::{
     env,
     net::{IpAddr, SocketAddr, TcpListener},
-    path::PathBuf,
     process,
+    sync::{Arc, Mutex, PoisonError},
     time::SystemTime,
 };
 
@@ -14,18 +14,21 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::{
     banner::Banner,
-    config::{Config, home::Home, stamp},
+    config::{Config, Resolved, home::Home, stamp},
+    reload::{Reloader, Source},
     service::Notifier,
     tls,
 };
 
 mod chain;
+mod knobs;
 mod log;
 mod media;
 mod relay;
 mod validator;
 mod web;
 
+use log::Log;
 use web::Web;
 
 /// Threads of the runtime: HTTP and timers only, media has threads of its own.
@@ -40,6 +43,13 @@ pub enum Mode {
     Development,
     /// `start`: say what to do.
     Service,
+}
+
+/// What a SIGHUP needs that every role has.
+struct Hangup {
+    source: Source,
+    held: Resolved,
+    log: Log,
 }
 
 /// What every role begins with.
@@ -58,10 +68,11 @@ struct Site {
 }
 
 /// Runs a node until it is told to end.
-pub fn run(config: Config, file: Option<PathBuf>, mode: Mode) -> anyhow::Result<()> {
+pub fn run(resolved: Resolved, again: Source, mode: Mode) -> anyhow::Result<()> {
     let started = SystemTime::now();
-    log::start(config.log_format);
-    if let Some(file) = file {
+    let config = resolved.config.clone();
+    let log = Log::start(&config)?;
+    if let Some(file) = &resolved.file {
         tracing::info!(file = %file.display(), "configuration file read");
     }
     let service = Notifier::from_env()?;
@@ -76,9 +87,10 @@ pub fn run(config: Config, file: Option<PathBuf>, mode: Mode) -> anyhow::Result<
     let relays = config.on_chain.role.relays();
     let site =
         Site { mode, service, config, home, started, listener, http_at, host, web, base_url };
+    let hangup = Hangup { source: again, held: resolved, log };
     match relays {
-        true => relay::run(site),
-        false => validator::run(site),
+        true => relay::run(site, hangup),
+        false => validator::run(site, hangup),
     }
 }
 
@@ -102,6 +114,7 @@ struct Face {
     rpc: Option<(TcpListener, Router)>,
     screen: Banner,
     service: Notifier,
+    reloader: Reloader,
 }
 
 impl Face {
@@ -112,7 +125,7 @@ impl Face {
         is_alive: impl Fn() -> bool + Send + 'static,
         drain: impl FnOnce() + Send + 'static,
     ) -> anyhow::Result<()> {
-        let Self { listener, web, app, rpc, screen, service } = self;
+        let Self { listener, web, app, rpc, screen, service, reloader } = self;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(RUNTIME_THREADS)
             .thread_name("http")
@@ -126,13 +139,15 @@ impl Face {
             // Before the screen: who reads it may press Ctrl-C at once.
             let ended = end_of_run()?;
             web.keep_fresh()?;
+            let status = format!("serving {}", screen.base_url);
+            read_again(reloader, service.clone(), status.clone())?;
             if let Some((listener, router)) = rpc {
                 let listener =
                     tokio::net::TcpListener::from_std(listener).context("the RPC listener")?;
                 tokio::spawn(async move { axum::serve(listener, router).await });
             }
             log::show(&screen);
-            service.ready(&format!("serving {}", screen.base_url));
+            service.ready(&status);
             tls::serve(listener, web.tls, app, async {
                 ended.await;
                 tracing::info!("draining; Ctrl-C again ends at once");
@@ -144,6 +159,29 @@ impl Face {
             Ok(())
         })
     }
+}
+
+/// Takes the configuration over again at each SIGHUP.
+fn read_again(reloader: Reloader, service: Notifier, status: String) -> anyhow::Result<()> {
+    let mut hangup = signal(SignalKind::hangup()).context("SIGHUP")?;
+    tokio::spawn(async move {
+        let reloader = Arc::new(Mutex::new(reloader));
+        while hangup.recv().await.is_some() {
+            service.reloading();
+            let turn = reloader.clone();
+            // It reads a file, and may wait for the books.
+            let reload = move || turn.lock().unwrap_or_else(PoisonError::into_inner).reload();
+            match tokio::task::spawn_blocking(reload).await {
+                Ok(Ok(reloaded)) => tracing::info!("configuration read again: {reloaded}"),
+                Ok(Err(error)) => {
+                    tracing::error!("the configuration in force stays: {error}");
+                }
+                Err(_) => return,
+            }
+            service.ready(&status);
+        }
+    });
+    Ok(())
 }
 
 /// Done at the first SIGINT or SIGTERM; from then on another one ends the process at once.

@@ -136,7 +136,7 @@ pub struct Relay {
     shards: Vec<ShardHandle>,
     endpoints: Vec<Endpoint>,
     certificate: DtlsCert,
-    sessions_max: usize,
+    sessions_max: AtomicUsize,
     buffer_bytes: BufferBytes,
     next_session: AtomicU64,
     alive: Arc<AtomicUsize>,
@@ -214,7 +214,7 @@ impl Relay {
             shards,
             endpoints,
             certificate: config.certificate,
-            sessions_max: config.sessions_max.min(config.shards * SESSIONS_PER_SHARD_MAX),
+            sessions_max: AtomicUsize::new(config.sessions_max),
             buffer_bytes,
             next_session: AtomicU64::new(1),
             alive,
@@ -278,7 +278,7 @@ impl Relay {
     /// goes to the stream's home, a subscriber to the least loaded.
     fn choose_shard(&self, stream: StreamKey, role: Role) -> Result<(u16, u16), OfferError> {
         let mut books = self.books();
-        if books.load.iter().sum::<usize>() >= self.sessions_max {
+        if books.load.iter().sum::<usize>() >= self.sessions_max.load(Ordering::Relaxed) {
             return Err(OfferError::Full);
         }
         let least =
@@ -394,6 +394,12 @@ impl Relay {
     /// What the kernel gave of the socket buffers that we asked for.
     pub fn buffer_bytes(&self) -> BufferBytes {
         self.buffer_bytes
+    }
+
+    /// How many sessions there may be from now on; those that are there stay. A shard's own bound
+    /// ([`SESSIONS_PER_SHARD_MAX`]) holds besides.
+    pub fn set_sessions_max(&self, sessions: usize) {
+        self.sessions_max.store(sessions, Ordering::Relaxed);
     }
 
     /// Are all shards running? A shard that failed takes the media of its sessions with it.

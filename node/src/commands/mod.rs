@@ -37,6 +37,8 @@ pub enum OperatorCommand {
     Comet(comet::CometCommand),
     /// Runs a network on this machine: validators with CometBFT, and a relay
     Localnet(Box<crate::localnet::LocalnetArgs>),
+    /// Looks at this machine, the home and the chain, and says what to mend
+    Doctor(crate::doctor::DoctorArgs),
     /// Prints a script that completes this program's commands in a shell
     Completions(completions::CompletionsArgs),
 }
@@ -65,6 +67,7 @@ pub fn run(command: OperatorCommand, config: &Config) -> anyhow::Result<()> {
         OperatorCommand::Status(args) => status::run(args, config),
         OperatorCommand::Comet(command) => comet::run(command, home),
         OperatorCommand::Localnet(args) => crate::localnet::run(&args, home),
+        OperatorCommand::Doctor(args) => crate::doctor::run(&args, config),
         OperatorCommand::Completions(args) => completions::run(args),
     }
 }

@@ -129,8 +129,10 @@ keys! {
         "Creator whose ticket holders watch without paying the relay, repeatable; read again at SIGHUP";
     SESSIONS_MAX = "sessions-max", Integer "N":
         "Sessions at one time; read again at SIGHUP [default: 8192 for each shard]";
+    LOG = "log", Text "FILTER":
+        "Which log lines: a level, and target=level for parts, separated by commas; read again at SIGHUP [default: info, less for what peers do wrong]";
     LOG_FORMAT = "log-format", Text "FORMAT":
-        "Log lines as text or json [default: text]";
+        "Log lines as text or json; read again at SIGHUP [default: text]";
 }
 
 /// The key with this name or alias.

@@ -5,23 +5,57 @@ use std::{
     io::{self, IsTerminal, Write},
 };
 
-use tracing_subscriber::EnvFilter;
+use anyhow::Context;
+use tracing_subscriber::{
+    EnvFilter, Layer, Registry,
+    layer::{Layered, SubscriberExt},
+    reload,
+    util::SubscriberInitExt,
+};
 
-use crate::{banner, config::LogFormat};
+use crate::{
+    banner,
+    config::{Config, LogFormat},
+};
 
-/// What the log says unless told otherwise. str0m warns about what peers do wrong, which any peer
-/// could fill a disk with; it is counted in the metrics instead.
-const LOG_DEFAULT: &str =
-    "info,str0m=error,str0m_proto=error,is=error,dimpl=error,sctp_proto=error";
+type Filter = reload::Layer<EnvFilter, Registry>;
+type Filtered = Layered<Filter, Registry>;
+type Lines = Box<dyn Layer<Filtered> + Send + Sync>;
 
-/// Lines to stderr, from here on.
-pub fn start(format: LogFormat) {
-    let filter =
-        EnvFilter::try_from_env("SUTANTRA_LOG").unwrap_or_else(|_| EnvFilter::new(LOG_DEFAULT));
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+/// The running log, whose filter and form may change.
+pub struct Log {
+    filter: reload::Handle<EnvFilter, Registry>,
+    lines: reload::Handle<Lines, Filtered>,
+}
+
+impl Log {
+    /// Lines to stderr, from here on. A process has one log.
+    ///
+    /// # Errors
+    /// The filter is none.
+    pub fn start(config: &Config) -> anyhow::Result<Self> {
+        let (filter, filter_handle) = reload::Layer::new(EnvFilter::try_new(&config.log)?);
+        let (lines, lines_handle) = reload::Layer::new(lines(config.log_format));
+        tracing_subscriber::registry().with(filter).with(lines).init();
+        Ok(Self { filter: filter_handle, lines: lines_handle })
+    }
+
+    /// Other lines, or in another form.
+    ///
+    /// # Errors
+    /// The filter is none; then nothing changes.
+    pub fn change(&self, config: &Config) -> anyhow::Result<()> {
+        let filter = EnvFilter::try_new(&config.log)?;
+        self.filter.reload(filter).context("the log")?;
+        self.lines.reload(lines(config.log_format)).context("the log")
+    }
+}
+
+fn lines(format: LogFormat) -> Lines {
+    let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr);
     match format {
-        LogFormat::Text => log.with_ansi(colour(&io::stderr())).with_target(false).init(),
-        LogFormat::Json => log.json().init(),
+        LogFormat::Text => lines.with_ansi(colour(&io::stderr())).with_target(false).boxed(),
+        LogFormat::Json => lines.json().boxed(),
     }
 }
 

@@ -6,7 +6,7 @@ use anyhow::{Context, anyhow};
 use chain_types::AccountId;
 use sfu::{RelayConfig, Started};
 
-use super::{Face, Site, chain::OwnChain, media, web};
+use super::{Face, Hangup, Site, chain::OwnChain, knobs::NodeKnobs, media, web};
 use crate::{
     admission::{Admission, Grants, Open},
     banner::{self, Banner},
@@ -18,10 +18,11 @@ use crate::{
     metrics::{self, BuildInfo, Metrics},
     paying::Announcer,
     relay_control::{Control, DecisionSource},
+    reload::Reloader,
 };
 
 /// Runs it until it is told to end.
-pub(super) fn run(site: Site) -> anyhow::Result<()> {
+pub(super) fn run(site: Site, hangup: Hangup) -> anyhow::Result<()> {
     let Site { mode, service, config, mut home, started, listener, http_at, host, web, base_url } =
         site;
     let issuer = home::issuer_key(home.dir())?;
@@ -50,7 +51,7 @@ pub(super) fn run(site: Site) -> anyhow::Result<()> {
     let Started { relay, events, gates, frames, usage } = media::start(relay_config)?;
     let relay = Arc::new(relay);
     let own = match config.chain {
-        true => Some(OwnChain::open(mode, &config, home.dir())?),
+        true => Some(Arc::new(OwnChain::open(mode, &config, home.dir())?)),
         false => None,
     };
     let version = env!("CARGO_PKG_VERSION");
@@ -118,7 +119,7 @@ pub(super) fn run(site: Site) -> anyhow::Result<()> {
     let advertised: Vec<_> = endpoints.iter().map(|endpoint| endpoint.advertise.ip()).collect();
     let asked_for = config.link == Link::Epoll;
     let bound_rpc = rpc.as_ref().and_then(|(listener, _)| listener.local_addr().ok());
-    let of_chain = |own: &OwnChain| {
+    let of_chain = |own: &Arc<OwnChain>| {
         let rpc_at = own.chain.rpc_at().or(bound_rpc);
         doctor::chain(own.chain.chain_id(), &own.chain.engine(), rpc_at)
     };
@@ -149,11 +150,19 @@ pub(super) fn run(site: Site) -> anyhow::Result<()> {
         }),
         base_url,
     };
+    let knobs = NodeKnobs {
+        log: hangup.log,
+        relay: Some(Arc::downgrade(&relay)),
+        money: paying.as_ref().map(|paying| paying.money.clone()),
+        known: own.as_ref().map(|own| (own.clone(), screen.base_url.clone())),
+    };
+    let reloader = Reloader::new(hangup.source, hangup.held, Box::new(knobs));
     let (draining, books) = (control.clone(), paying.clone());
     // Alive as long as the thread that decides answers.
     let is_alive = move || books.as_ref().is_none_or(|books| books.money.counters().is_some());
     // The drain waits for the shards.
-    Face { listener, web, app, rpc, screen, service }.serve(is_alive, move || draining.drain())?;
+    Face { listener, web, app, rpc, screen, service, reloader }
+        .serve(is_alive, move || draining.drain())?;
     drop(demo);
     drop((control, relay));
     decider.join().map_err(|_| anyhow!("the control side has panicked"))?;

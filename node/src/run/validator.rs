@@ -4,16 +4,17 @@ use std::sync::Arc;
 
 use chain_types::AccountId;
 
-use super::{Face, Site, chain::OwnChain};
+use super::{Face, Hangup, Site, chain::OwnChain, knobs::NodeKnobs};
 use crate::{
     banner::Banner,
     doctor,
     http::chain_only::{self, ChainFace},
     metrics::{BuildInfo, Metrics},
+    reload::Reloader,
 };
 
 /// Runs it until it is told to end.
-pub(super) fn run(site: Site) -> anyhow::Result<()> {
+pub(super) fn run(site: Site, hangup: Hangup) -> anyhow::Result<()> {
     let Site { mode, service, config, mut home, started, listener, http_at, web, base_url, .. } =
         site;
     let own = OwnChain::open(mode, &config, home.dir())?;
@@ -41,10 +42,12 @@ pub(super) fn run(site: Site) -> anyhow::Result<()> {
         is_relay: false,
         ..Banner::default()
     };
+    let knobs = NodeKnobs { log: hangup.log, relay: None, money: None, known: None };
+    let reloader = Reloader::new(hangup.source, hangup.held, Box::new(knobs));
     let chain = own.chain.clone();
     // Alive as long as the state can be read.
     let is_alive = move || chain.params().is_ok();
-    Face { listener, web, app, rpc, screen, service }.serve(is_alive, || {})?;
+    Face { listener, web, app, rpc, screen, service, reloader }.serve(is_alive, || {})?;
     own.chain.stop();
     tracing::info!("stopped");
     Ok(())

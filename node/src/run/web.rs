@@ -76,7 +76,7 @@ impl Web {
         tokio::spawn(async move {
             while hangup.recv().await.is_some() {
                 match &files {
-                    None => tracing::info!("SIGHUP: there is no certificate file to read again"),
+                    None => {}
                     Some((tls, (cert, key))) => match tls.reload(cert, key) {
                         Ok(()) => tracing::info!("certificate read again"),
                         Err(error) => tracing::error!(%error, "the old certificate stays in use"),
