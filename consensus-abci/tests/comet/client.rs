@@ -3,7 +3,7 @@
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::os::unix::net::UnixStream;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use consensus_abci::server::{Frames, ListenAddr};
 use prost::Message;
@@ -17,6 +17,16 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// The socket file of a server in `dir`.
 pub fn socket_in(dir: &Dir) -> ListenAddr {
     ListenAddr::Unix(dir.path().join("abci.sock"))
+}
+
+/// Waits until something is so.
+#[track_caller]
+pub fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let begin = Instant::now();
+    while !is_so() {
+        assert!(begin.elapsed() < PATIENCE, "it never came to this: {what}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
 }
 
 trait Socket: Read + Write + Send {

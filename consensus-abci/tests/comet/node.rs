@@ -30,18 +30,21 @@ const TIMEOUT_COMMIT: &str = "20ms";
 /// How long a proposal that died with its process holds up the next round.
 const TIMEOUT_PROPOSE: &str = "500ms";
 
-/// The CometBFT to test with.
+/// The CometBFT to test with: the one that is named, the workspace's, or one on the path.
 pub fn comet_binary() -> PathBuf {
-    if let Some(path) = env::var_os("SUTANTRA_COMET_BIN") {
-        return PathBuf::from(path);
-    }
     let tools = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.tools/cometbft");
     let path = env::var_os("PATH").unwrap_or_default();
-    let all = std::iter::once(tools).chain(env::split_paths(&path).map(|dir| dir.join("cometbft")));
-    all.into_iter().find(|path| path.is_file()).unwrap_or_else(|| {
+    let places = match env::var_os("SUTANTRA_COMET_BIN") {
+        Some(named) => vec![PathBuf::from(named)],
+        None => std::iter::once(tools)
+            .chain(env::split_paths(&path).map(|dir| dir.join("cometbft")))
+            .collect(),
+    };
+    places.iter().find(|place| place.is_file()).cloned().unwrap_or_else(|| {
         panic!(
-            "there is no CometBFT: `cargo xtask tools` installs it into .tools/ of the workspace; \
-             or name one in SUTANTRA_COMET_BIN"
+            "there is no CometBFT at {}: `cargo xtask tools` installs it into .tools/ of the \
+             workspace; or name one in SUTANTRA_COMET_BIN",
+            places[0].display()
         )
     })
 }

@@ -11,6 +11,8 @@ use tendermint_proto::v0_38::abci::{
     ResponseQuery, response_process_proposal::ProposalStatus,
 };
 
+use crate::client::wait_until;
+
 #[derive(Default)]
 pub struct Script {
     pub height: AtomicI64,
@@ -32,9 +34,7 @@ impl Script {
 
     /// Waits until a call was made.
     pub fn wait_for(&self, call: &str) {
-        while !self.calls().iter().any(|made| made == call) {
-            std::thread::yield_now();
-        }
+        wait_until(call, || self.calls().iter().any(|made| made == call));
     }
 
     pub fn release(&self) {

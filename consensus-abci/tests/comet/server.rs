@@ -21,7 +21,7 @@ use tendermint_proto::v0_38::abci::{
     ResponseVerifyVoteExtension, request::Value as Ask, response::Value as Say,
 };
 
-use crate::client::{Client, framed, socket_in};
+use crate::client::{Client, framed, socket_in, wait_until};
 use crate::script::Script;
 use crate::world::Dir;
 
@@ -55,9 +55,7 @@ impl World {
 
     /// Waits until the server has seen the end of all but `open` connections.
     fn wait_for_open(&self, open: u64) {
-        while self.server.counters().connections_open != open {
-            thread::yield_now();
-        }
+        wait_until("connections", || self.server.counters().connections_open == open);
     }
 }
 
@@ -482,9 +480,8 @@ fn who_does_not_read_its_answers_holds_up_no_stop() {
                     client.try_write(&request); // Until nothing fits into any buffer.
                 }
             });
-            while world.server.counters().method(Method::Echo).requests == 0 {
-                thread::yield_now();
-            }
+            let echoes = || world.server.counters().method(Method::Echo).requests;
+            wait_until("a first answer", || echoes() > 0);
             world.server.stop();
         });
         assert_eq!(world.server.counters().connections_open, 0);
@@ -536,9 +533,8 @@ fn counters_count_what_was_asked_and_what_went_over_the_wire() {
     assert!(matches!(client.call(block(1)), Say::FinalizeBlock(_)));
     let counters = world.server.counters();
     assert_eq!(counters.received_bytes, sent + framed(block(1)).len() as u64);
-    while world.server.counters().sent_bytes <= sent {
-        thread::yield_now(); // An answer may be here before it is counted.
-    }
+    // An answer may be here before it is counted.
+    wait_until("bytes sent", || world.server.counters().sent_bytes > sent);
     assert_eq!((counters.connections_open, counters.connections_accepted), (1, 1));
     for method in Method::ALL {
         let count = counters.method(method);
