@@ -109,7 +109,7 @@ mod tests {
         check("tcp://[::1]:1/", Ok(("http://[::1]:1/", "ws://[::1]:1/websocket")));
         check(
             "https://rpc.example/cosmos/",
-            Ok(("https://rpc.example:443/cosmos/", "wss://rpc.example:443/cosmos/websocket")),
+            Ok(("https://rpc.example:443/cosmos", "wss://rpc.example:443/cosmos/websocket")),
         );
         check("http://host", Ok(("http://host:80/", "ws://host:80/websocket")));
     }
