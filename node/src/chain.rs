@@ -78,6 +78,17 @@ pub trait NodeChain: settlement::Chain {
     /// The newest block.
     fn head(&self) -> Head;
 
+    /// The newest height that this node has heard of. One that follows from afar knows what happened
+    /// there a block later, when it is proved.
+    fn tip(&self) -> u64 {
+        self.head().height
+    }
+
+    /// Whether the state is kept by others.
+    fn is_remote(&self) -> bool {
+        false
+    }
+
     /// Why nothing goes on, and what to do; `None`: it does.
     fn halted(&self) -> Option<String>;
 

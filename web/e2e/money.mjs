@@ -10,6 +10,7 @@
 import { parseArgs } from "node:util";
 
 import { ChainReader } from "./lib/chain.mjs";
+import { LocalNet } from "./lib/localnet.mjs";
 import { RelayNode, engine } from "./lib/node.mjs";
 import { must, pause, run, said, stats, until } from "./lib/scenario.mjs";
 
@@ -29,6 +30,8 @@ const { values } = parseArgs({
     frames: { type: "string", default: String(FRAMES_MIN) },
     // Who makes the blocks: "embedded", or "spawn" for a real CometBFT.
     comet: { type: "string", default: "embedded" },
+    // A network of so many validators, and a relay that follows it from afar.
+    validators: { type: "string", default: "0" },
   },
 });
 
@@ -38,7 +41,9 @@ const { values } = parseArgs({
 const endings = [];
 
 await run(async (start) => {
-  const node = await RelayNode.start(values.node, await engine(values.comet));
+  const validators = Number(values.validators);
+  const net = validators > 0 ? await LocalNet.start(values.node, validators) : null;
+  const node = net ?? (await RelayNode.start(values.node, await engine(values.comet)));
   endings.push(() => node.end());
   const chain = new ChainReader(node.base);
   const chromium = await start("chromium");
@@ -81,6 +86,7 @@ await run(async (start) => {
   await c.goto(`${node.base}/watch/${stream}`);
   await until("C's account to be funded", async () => BigInt(await c.evaluate("window.sutantra.wallet.balance()")) > 0n, { timeoutMs: 30_000 });
   const [account, funded] = [await c.evaluate("window.sutantra.wallet.account"), BigInt(await c.evaluate("window.sutantra.wallet.balance()"))];
+  await until("the price on C's page", () => c.evaluate("window.sutantra.payment.policy !== null"));
   await c.evaluate("void window.sutantra.wallet.watch()");
   await until("C's first frame", async () => ((await stats(c))?.framesDecoded ?? 0) > 0, { timeoutMs: 30_000 }).catch(async (error) =>
     must(false, `${error.message}; the page says: ${await said(c)}; payment: ${JSON.stringify(await c.evaluate("window.sutantra.payment"))}; the node: ${node.log.slice(-600)}`),
@@ -91,9 +97,17 @@ await run(async (start) => {
   must(paidEarly > 0n, "C watched and paid nothing");
 
   // C's signing stops: so do the packets; it goes on: so do they, with a keyframe.
+  // In a network, one validator dies in each round; at last the one that the relay asks first.
   /** @type {number[]} */
   const stops = [];
+  /** @type {[number, number][]} */
+  const killed = [];
   for (let round = 0; round < 2; round += 1) {
+    if (net) {
+      const index = round === 0 ? 2 : 0;
+      for (const [before, pid] of killed) await net.validatorBack(before, pid);
+      killed.push([index, await net.killValidator(index)]);
+    }
     await c.evaluate("window.sutantra.wallet.pausePaying()");
     const heldAt = performance.now();
     const lastAt = await untilSilent(c);
@@ -112,6 +126,7 @@ await run(async (start) => {
     stops.push(Math.round(resumedMs));
     await pause(2000);
   }
+  for (const [index, pid] of killed) await net?.validatorBack(index, pid);
   const [stoppedMs = Infinity, , stoppedAgainMs = Infinity] = stops;
   must(stoppedMs <= STOP_MS_MAX && stoppedAgainMs <= STOP_MS_MAX, `media stopped ${stoppedMs} and ${stoppedAgainMs} ms after the signing`);
 
@@ -156,7 +171,7 @@ await run(async (start) => {
   const shut = await stats(d);
   await pause(1500);
   const later2 = await stats(d);
-  must(later2 === null || shut === null || packets(later2) === packets(shut) || later2.framesDecoded === 0, "D still receives after it was shut out");
+  must(later2 === null || shut === null || packets(later2) === packets(shut) || later2.framesDecoded === 0, `D still receives after it was shut out; the relay: ${net ? (await net.relayLog()).slice(-1500) : node.log.slice(-600)}`);
 
   // C closes: the relay redeems, the rest comes back, and nothing is missing.
   await c.evaluate("void window.sutantra.wallet.closePool()");
@@ -175,6 +190,7 @@ await run(async (start) => {
 
   return {
     scenario: "money",
+    ...(net ? { validators, killed: killed.map(([index]) => index) } : {}),
     stream,
     pausedMs: [stops[0], stops[2]],
     resumedMs: [stops[1], stops[3]],

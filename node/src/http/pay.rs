@@ -1,7 +1,11 @@
 //! Streams of the chain over HTTP: watching by Bind and voucher, publishing by a creator's token, the
 //! pay channel of clients without data channels, and what pages ask about the chain.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use anyhow::Context as _;
 use axum::{
@@ -26,13 +30,20 @@ use super::{
     body, sdp, x402,
 };
 use crate::{
-    chain::FaucetRefused,
+    chain::{FaucetRefused, NodeChain},
     paying::Paying,
     streams::{Lease, ResourceId, StreamName},
 };
 
 /// Media type of frames, each behind its length.
 const FRAMES: &str = "application/octet-stream";
+
+/// Blocks that a request waits for which may speak of one that is not known here yet.
+const CATCH_UP_BLOCKS: u32 = 2;
+/// The longest that it waits.
+const CATCH_UP_MAX: Duration = Duration::from_secs(4);
+/// Between two looks.
+const CATCH_UP_POLL: Duration = Duration::from_millis(20);
 
 /// The stream of the chain that a name means: MONEY decides about it.
 pub fn stream_of(http: &Http, name: &StreamName) -> Option<(Arc<Paying>, StreamId, StreamName)> {
@@ -43,12 +54,21 @@ pub fn stream_of(http: &Http, name: &StreamName) -> Option<(Arc<Paying>, StreamI
 
 /// As [`stream_of`] for who wants to publish or watch: an id that the chain does not know, or cannot
 /// be asked for, is no name of this node's own.
-pub fn entered(
+pub async fn entered(
     http: &Http,
     name: &StreamName,
 ) -> Result<Option<(Arc<Paying>, StreamId, StreamName)>, Problem> {
     if let Some(found) = stream_of(http, name) {
         return Ok(Some(found));
+    }
+    if let (Some(paying), Ok(_)) = (&http.paying, name.as_str().parse::<StreamId>()) {
+        // Who has just registered it saw a block that this node may not know yet.
+        let mut wait = CatchUp::new(paying);
+        while wait.another_block().await {
+            if let Some(found) = stream_of(http, name) {
+                return Ok(Some(found));
+            }
+        }
     }
     match (&http.paying, name.as_str().parse::<StreamId>()) {
         (Some(paying), Ok(id)) => Err(match paying.chain.stream(&id) {
@@ -60,6 +80,53 @@ pub fn entered(
         }),
         _ => Ok(None),
     }
+}
+
+/// Waits until a chain that is followed from afar has come to where its endpoints were: people act on
+/// what they saw in a block, and a relay without a state knows that block's records one later.
+struct CatchUp {
+    chain: Arc<dyn NodeChain>,
+    target: u64,
+    blocks_left: u32,
+    deadline: Instant,
+}
+
+impl CatchUp {
+    fn new(paying: &Paying) -> Self {
+        let chain = paying.chain.clone();
+        let target = chain.tip();
+        // A state of one's own is where its blocks are.
+        let blocks_left = if chain.is_remote() { CATCH_UP_BLOCKS } else { 0 };
+        Self { chain, target, blocks_left, deadline: Instant::now() + CATCH_UP_MAX }
+    }
+
+    /// Whether more is known now than before.
+    async fn another_block(&mut self) -> bool {
+        if self.blocks_left == 0 {
+            return false;
+        }
+        self.blocks_left -= 1;
+        while self.chain.head().height < self.target {
+            if Instant::now() >= self.deadline {
+                return false;
+            }
+            tokio::time::sleep(CATCH_UP_POLL).await;
+        }
+        // The endpoint's word of the newest block may have been on its way still.
+        self.target += 1;
+        true
+    }
+}
+
+/// Whether a refusal may be about a block that is not known here yet.
+fn may_be_early(refusal: &Refusal) -> bool {
+    matches!(
+        refusal,
+        Refusal::StreamUnknown
+            | Refusal::Channel(_)
+            | Refusal::AccessDenied(_)
+            | Refusal::BindStale(_)
+    )
 }
 
 /// The title on the chain.
@@ -124,19 +191,30 @@ pub async fn whep(
     })?;
     let x402::Payment { bind, voucher, token } = payment;
     let request = Admit { stream, bind, voucher, token, client_fingerprint };
-    let admission = {
-        let paying = paying.clone();
-        let asked = tokio::task::spawn_blocking(move || {
-            let admission = paying.money.admit(request);
-            // Who has to show itself signs the terms as well: they go with the refusal.
-            let terms = match &admission {
-                Err(Refusal::BindMissing) => paying.money.terms(stream).map(Box::new),
-                _ => None,
-            };
-            admission.map_err(|refusal| (refusal, terms))
-        });
-        asked.await.map_err(|_| sdp::busy("internal", "The relay failed to decide; try again."))?
+    let admit = || {
+        let (paying, request) = (paying.clone(), request.clone());
+        async move {
+            let asked = tokio::task::spawn_blocking(move || {
+                let admission = paying.money.admit(request);
+                // Who has to show itself signs the terms as well: they go with the refusal.
+                let terms = match &admission {
+                    Err(Refusal::BindMissing) => paying.money.terms(stream).map(Box::new),
+                    _ => None,
+                };
+                admission.map_err(|refusal| (refusal, terms))
+            });
+            asked.await.map_err(|_| sdp::busy("internal", "The relay failed to decide; try again."))
+        }
     };
+    let mut admission = admit().await?;
+    let mut wait = CatchUp::new(&paying);
+    while matches!(&admission, Err((refusal, _)) if may_be_early(refusal))
+        && wait.another_block().await
+    {
+        // MONEY takes the block from its queue in the next turn.
+        tokio::time::sleep(CATCH_UP_POLL).await;
+        admission = admit().await?;
+    }
     let admission = match admission {
         Ok(admission) => admission,
         Err((refusal, terms)) => {

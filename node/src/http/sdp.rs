@@ -41,7 +41,7 @@ pub async fn whip(
 ) -> Result<Response, Problem> {
     let name = stream_name(stream)?;
     let (parts, body) = request.into_parts();
-    let paid = pay::entered(&http, &name)?;
+    let paid = pay::entered(&http, &name).await?;
     let lease = match &paid {
         Some((paying, stream, _)) => pay::may_publish(paying, *stream, &parts).await?,
         None => admit::admit(&http, &parts, &name, Role::Publish)?,
@@ -71,7 +71,7 @@ pub async fn whep(
 ) -> Result<Response, Problem> {
     let name = stream_name(stream)?;
     let (parts, body) = request.into_parts();
-    if let Some((paying, stream, name)) = pay::entered(&http, &name)? {
+    if let Some((paying, stream, name)) = pay::entered(&http, &name).await? {
         return pay::whep(http, paying, stream, name, parts, body).await;
     }
     let lease = admit::admit(&http, &parts, &name, Role::Subscribe)?;

@@ -23,7 +23,7 @@ use sfu::{
 
 use super::Mode;
 use crate::{
-    chain::{self, Begin, Introduction, Keys, LocalChain, NodeChain, RPC_PORT, Till},
+    chain::{self, Begin, Introduction, Keys, LocalChain, NodeChain, RPC_PORT, RemoteChain, Till},
     config::{Config, chain::Role},
     demo,
     paying::{BySettlement, Paying, RelayOutlets},
@@ -31,8 +31,10 @@ use crate::{
 
 /// How long a session waits for money, s.
 const PAUSE_MAX_S: u32 = 60;
-/// Between two attempts to make the relay known to a chain on which it has no money yet.
-const INTRODUCE_INTERVAL: Duration = Duration::from_secs(10);
+/// Between the first two attempts to make the relay known to a chain; then twice as long each time.
+const INTRODUCE_AGAIN: Duration = Duration::from_secs(1);
+/// The longest such time: the account has no money, and a person has to send some.
+const INTRODUCE_AGAIN_MAX: Duration = Duration::from_secs(10);
 /// How often a thread that waits looks whether the node ends.
 const END_POLL: Duration = Duration::from_millis(200);
 
@@ -58,7 +60,10 @@ impl OwnChain {
         };
         let on_chain = &config.on_chain;
         let chain: Arc<dyn NodeChain> = match on_chain.role {
-            Role::Relay => bail!("no remote chain"),
+            Role::Relay => Arc::new(
+                RemoteChain::open(home, &on_chain.chain_rpc, on_chain.trust)
+                    .map_err(chain::unusable)?,
+            ),
             Role::Validator | Role::ValidatorRelay => {
                 let opened = LocalChain::open(home, begin, on_chain, config.rpc);
                 Arc::new(opened.map_err(chain::unusable)?)
@@ -139,6 +144,7 @@ impl OwnChain {
         }
         let run = move || {
             let mut said = String::new();
+            let mut pause = INTRODUCE_AGAIN;
             while !is_ending.load(Ordering::Relaxed) {
                 match attempt() {
                     Ok(()) => {
@@ -148,12 +154,15 @@ impl OwnChain {
                     Err(error) => {
                         let sentence = format!("{error:#}");
                         if sentence != said {
-                            tracing::warn!("{sentence}; tried again each 10 s: send it money");
+                            tracing::warn!(
+                                "this relay is not on the chain yet: {sentence}; it tries again"
+                            );
                             said = sentence;
                         }
                     }
                 }
-                let mut left = INTRODUCE_INTERVAL;
+                let mut left = pause;
+                pause = (pause * 2).min(INTRODUCE_AGAIN_MAX);
                 while !left.is_zero() && !is_ending.load(Ordering::Relaxed) {
                     thread::sleep(END_POLL);
                     left = left.saturating_sub(END_POLL);

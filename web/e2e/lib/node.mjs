@@ -12,7 +12,7 @@ import { must, until } from "./scenario.mjs";
 const END_MS_MAX = 5000;
 
 /** @returns {Promise<number>} */
-function freePort() {
+export function freePort() {
   return new Promise((resolve) => {
     const server = createServer();
     server.listen(0, "127.0.0.1", () => {

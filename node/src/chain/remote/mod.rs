@@ -296,6 +296,15 @@ impl NodeChain for RemoteChain {
         self.shared.read(head).unwrap_or_default()
     }
 
+    fn is_remote(&self) -> bool {
+        true
+    }
+
+    fn tip(&self) -> u64 {
+        let heights = self.shared.endpoints.iter().filter(|endpoint| endpoint.is_up());
+        heights.map(|endpoint| endpoint.height()).max().unwrap_or(0)
+    }
+
     fn halted(&self) -> Option<String> {
         self.shared.halted()
     }
