@@ -128,7 +128,7 @@ fn wait(what: &str, mut until: impl FnMut() -> bool, about: impl Fn() -> String)
 }
 
 fn signal(pid: u32, name: &str) {
-    let done = Command::new("kill").args([&format!("-{name}"), &pid.to_string()]).status();
+    let done = Command::new("kill").arg(format!("-{name}")).arg(pid.to_string()).status();
     assert!(done.expect("kill is everywhere").success());
 }
 
@@ -203,9 +203,8 @@ fn four_validators_agree_outlive_a_killed_one_and_leave_no_process() {
     all_reach(&clients, 5);
 
     // A second one on the same directory is refused, and says who is there.
-    let second = localnet(&temp, &words).env("PATH", env::var_os("PATH").unwrap_or_default());
-    let second =
-        { second }.arg("--comet-bin").arg(Binary::find(None).expect("found above").path).output();
+    let program = Binary::find(None).expect("found above").path;
+    let second = localnet(&temp, &words).arg("--comet-bin").arg(program).output();
     let said = String::from_utf8(second.expect("the binary runs").stderr).expect("text");
     assert!(
         said.contains("is running already") && said.contains(&net.process.id().to_string()),

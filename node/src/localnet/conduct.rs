@@ -5,7 +5,7 @@ use std::{
     io::{self, Write},
     net::SocketAddr,
     thread,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use anyhow::{Context, anyhow, bail};
@@ -84,7 +84,7 @@ impl Conductor {
             relay,
             watch,
             begun: now,
-            pace: Pace::default(),
+            pace: Pace::new(SystemTime::now()),
             events: VecDeque::new(),
             terminal,
             line: Line::default(),
@@ -181,10 +181,11 @@ impl Conductor {
         if let Some(newest) = newest.filter(|newest| newest.height > 0) {
             self.pace.note(newest.height, newest.time_ms);
         }
-        if !self.is_live && height > 0 {
+        if !self.is_live && self.pace.has_block() {
             self.is_live = true;
             self.tell(format!("blocks are made, after {}", seconds(self.begun.elapsed())));
         }
+        let height = if self.is_live { height } else { 0 };
         self.tend_relay(height, now)?;
         if !self.is_ready && self.is_live && self.relay_is_ready(height, now) {
             self.is_ready = true;
@@ -266,9 +267,10 @@ impl Conductor {
                 vec![
                     format!("open {url}/watch/{}", demo::NAME),
                     format!(
-                        "or pay from here: sutantra-node wallet create, faucet, open --deposit 1, watch {}; each with --url {url} --rpc {url}/rpc",
+                        "or pay from here: sutantra-node wallet create, faucet, open --deposit 1, watch {};",
                         demo::NAME
                     ),
+                    format!("each with --url {url} --rpc {url}/rpc"),
                 ]
             }
         }

@@ -105,7 +105,9 @@ impl Member {
 
     fn launch(&self) -> io::Result<Child> {
         let log = open_log(&self.log())?;
-        let mut command = Command::new(env::current_exe()?);
+        // A program that was built again meanwhile has no path any more; it still runs.
+        let own = env::current_exe().ok().filter(|path| path.exists());
+        let mut command = Command::new(own.unwrap_or_else(|| "/proc/self/exe".into()));
         command.arg("start").arg("--home").arg(&self.home).args(&self.args);
         // What is said here is meant for this process, not for ten nodes alike.
         for (name, _) in env::vars_os() {

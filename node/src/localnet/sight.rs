@@ -8,7 +8,7 @@ use std::{
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread,
-    time::Duration,
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use comet::rpc::Client;
@@ -158,15 +158,32 @@ pub fn agreement(sights: &[Option<Sight>]) -> Agreement {
 }
 
 /// Time between the newest blocks.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Pace {
+    /// Blocks from before are another run's, unix ms.
+    since_ms: u64,
     /// Height and time of blocks that were seen, unix ms.
     seen: VecDeque<(u64, u64)>,
 }
 
 impl Pace {
+    /// Of the blocks that are made from now on.
+    pub fn new(now: SystemTime) -> Self {
+        let since = now.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let since_ms = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
+        Self { since_ms, seen: VecDeque::new() }
+    }
+
+    /// Whether a block was made in this run.
+    pub fn has_block(&self) -> bool {
+        !self.seen.is_empty()
+    }
+
     /// A block was seen.
     pub fn note(&mut self, height: u64, time_ms: u64) {
+        if time_ms < self.since_ms {
+            return;
+        }
         if self.seen.back().is_none_or(|(newest, _)| *newest < height) {
             self.seen.push_back((height, time_ms));
         }
@@ -211,8 +228,9 @@ mod tests {
 
     #[test]
     fn the_pace_is_that_of_the_newest_blocks() {
-        let mut pace = Pace::default();
-        assert_eq!(pace.block_ms(), None);
+        let mut pace = Pace::new(UNIX_EPOCH + Duration::from_millis(900));
+        pace.note(1, 899);
+        assert!(!pace.has_block() && pace.block_ms().is_none(), "another run's");
         pace.note(1, 1_000);
         assert_eq!(pace.block_ms(), None);
         pace.note(3, 1_500);
