@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 mod bare_loop;
+mod chain;
 mod idle;
 mod instructions;
 mod limit;
@@ -39,6 +40,11 @@ enum Command {
         #[arg(long, default_value_t = 100)]
         sessions: u16,
     },
+    /// Transactions a second: our application beside an empty one under CometBFT.
+    Chain(chain::ChainArgs),
+    /// The application of `chain`, in a process of its own.
+    #[command(hide = true)]
+    ChainChild(chain::child::ChildArgs),
     /// Vouchers a second and core, delays up to the order for a gate, blocks, memory of lanes.
     Money(MoneyArgs),
     /// What `instructions` runs under callgrind.
@@ -130,6 +136,8 @@ fn main() -> ExitCode {
             .into_iter()
             .try_for_each(|data_channel| idle::run(sessions, data_channel))
             .map(|()| ExitCode::SUCCESS),
+        Command::Chain(args) => chain::run(&args).map(|()| ExitCode::SUCCESS),
+        Command::ChainChild(args) => chain::child::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Money(args) => money::run(&args).map(|()| ExitCode::SUCCESS),
         Command::CallgrindWorkload { case, rounds } => {
             workload::run(&case, rounds).map(|()| ExitCode::SUCCESS)
