@@ -9,6 +9,7 @@ mod documents;
 mod fuzz;
 mod netns;
 mod node;
+mod ops;
 mod process;
 mod quickstart;
 mod requirements;

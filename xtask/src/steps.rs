@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 use crate::process::run;
 use crate::tally::Tally;
 use crate::workspace::Workspace;
-use crate::{browser, fuzz, quickstart, requirements, tools};
+use crate::{browser, fuzz, ops, quickstart, requirements, tools};
 
 /// Something that must hold, checked by itself.
 struct Step {
@@ -35,6 +35,7 @@ const STEPS: &[Step] = &[
         about: "each quick start, from its own text",
         run: quickstart::test,
     },
+    Step { name: "ops", about: "units, compose, rules, every query over a node", run: ops::test },
     Step { name: "browsers", about: "scenarios in Chromium and Firefox", run: browser::test },
     Step {
         name: "instructions",
