@@ -4,6 +4,7 @@ use std::env;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -150,6 +151,16 @@ impl Node {
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log);
+        // SAFETY: between fork and exec this makes one system call and touches no memory.
+        unsafe {
+            command.pre_exec(|| {
+                // Without its application it may hang: it must not outlive a test that is killed.
+                match libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) {
+                    0 => Ok(()),
+                    _ => Err(std::io::Error::last_os_error()),
+                }
+            });
+        }
         if let Some(index) = fail_index {
             command.env("FAIL_TEST_INDEX", index.to_string());
         }

@@ -576,10 +576,12 @@ proptest! {
     #[test]
     fn no_bytes_break_the_server_or_get_an_answer_that_was_not_asked_for(bytes in any_bytes()) {
         static WORLD: OnceLock<World> = OnceLock::new();
-        let world = WORLD.get_or_init(|| World::unix(Limits {
-            message_bytes_max: 1 << 16,
-            ..Limits::default()
-        }));
+        let world = WORLD.get_or_init(|| {
+            let dir = Dir::new();
+            fs::remove_dir_all(dir.path()).unwrap(); // Nothing drops a static value.
+            let tcp = ListenAddr::Tcp("127.0.0.1:0".parse().unwrap());
+            World::at(&tcp, dir, Limits { message_bytes_max: 1 << 16, ..Limits::default() })
+        });
         let mut client = world.client();
         client.try_write(&bytes);
         client.end_writing();
