@@ -123,7 +123,11 @@ fn one(plan: &Plan<'_>, requests: &[String], args: &ChainArgs) -> anyhow::Result
         true => (load::idle(&net.clients()[0], span)?, 0),
         false => {
             let name = format!("{:?}", plan.kind);
-            let outcome = load::drive(net.clients(), requests, span, &name)?;
+            let waiting_max = match plan.kind {
+                Kind::App | Kind::Empty => load::WAITING_MAX,
+                Kind::Embedded => load::WAITING_EMBEDDED_MAX,
+            };
+            let outcome = load::drive(net.clients(), requests, span, waiting_max, &name)?;
             if outcome.sending < span {
                 eprintln!("  all transfers were sent after {:.1} s", outcome.sending.as_secs_f64());
             }

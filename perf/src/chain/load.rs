@@ -21,7 +21,9 @@ const BATCH: usize = 50;
 const CONNECTIONS: usize = 4;
 /// Sent and in no block yet: enough for several blocks, fewer than a mempool holds, and no account
 /// further ahead than the application lets it be.
-const WAITING_MAX: u64 = 10_000;
+pub const WAITING_MAX: u64 = 10_000;
+/// The same for the embedded engine, which refuses when 5,000 wait for CheckTx.
+pub const WAITING_EMBEDDED_MAX: u64 = 4_000;
 /// Between two looks at the blocks.
 const POLL: Duration = Duration::from_millis(50);
 /// Without a transaction in any block for so long, something is lost.
@@ -113,11 +115,13 @@ pub struct Outcome {
     pub sending: Duration,
 }
 
-/// Sends for `span`, or until nothing is left; then waits until all is in blocks.
+/// Sends for `span`, or until nothing is left, `waiting_max` ahead of the blocks; then waits until all
+/// is in blocks.
 pub fn drive(
     clients: &[Client],
     requests: &[String],
     span: Duration,
+    waiting_max: u64,
     name: &str,
 ) -> anyhow::Result<Outcome> {
     let watched = &clients[0];
@@ -135,7 +139,7 @@ pub fn drive(
                     while !ended.load(Ordering::Relaxed) && begin.elapsed() < span {
                         let committed = committed.load(Ordering::Relaxed);
                         let waiting = submitted.load(Ordering::Relaxed).saturating_sub(committed);
-                        if waiting >= WAITING_MAX {
+                        if waiting >= waiting_max {
                             std::thread::sleep(Duration::from_millis(2));
                             continue;
                         }
