@@ -86,7 +86,7 @@ await run(async (start) => {
   await c.goto(`${node.base}/watch/${stream}`);
   await until("C's account to be funded", async () => BigInt(await c.evaluate("window.sutantra.wallet.balance()")) > 0n, { timeoutMs: 30_000 });
   const [account, funded] = [await c.evaluate("window.sutantra.wallet.account"), BigInt(await c.evaluate("window.sutantra.wallet.balance()"))];
-  await until("the price on C's page", () => c.evaluate("window.sutantra.payment.policy !== null"));
+  await idle(c);
   await c.evaluate("void window.sutantra.wallet.watch()");
   await until("C's first frame", async () => ((await stats(c))?.framesDecoded ?? 0) > 0, { timeoutMs: 30_000 }).catch(async (error) =>
     must(false, `${error.message}; the page says: ${await said(c)}; payment: ${JSON.stringify(await c.evaluate("window.sutantra.payment"))}; the node: ${node.log.slice(-600)}`),
@@ -132,8 +132,11 @@ await run(async (start) => {
 
   // A top-up and a new price while watching.
   const depositsBefore = BigInt((await chain.query(`/channel/${pool}`)).deposits);
+  await idle(c);
   await c.evaluate("window.sutantra.wallet.topUp(100000000)");
-  await until("the top-up on chain", async () => BigInt((await chain.query(`/channel/${pool}`)).deposits) === depositsBefore + 100_000_000n);
+  await until("the top-up on chain", async () => BigInt((await chain.query(`/channel/${pool}`)).deposits) === depositsBefore + 100_000_000n).catch(async (error) =>
+    must(false, `${error.message}: ${JSON.stringify(await chain.query(`/channel/${pool}`))}; payment: ${JSON.stringify(await c.evaluate("window.sutantra.payment"))}; the network: ${net?.log.slice(-500)}; the relay: ${(await net?.relayLog())?.slice(-1200)}`),
+  );
   const sessions = await c.evaluate("window.sutantra.sessions");
   await a.evaluate(`(() => {
     document.getElementById('new-price').value = '${LATER_PRICE}';
@@ -158,6 +161,7 @@ await run(async (start) => {
   await until("D's account to be funded", async () => BigInt(await d.evaluate("window.sutantra.wallet.balance()")) > 0n, { timeoutMs: 30_000 });
   const viewer = await d.evaluate("window.sutantra.wallet.account");
   must(((await stats(d))?.framesDecoded ?? 0) === 0, "D saw the stream without a ticket");
+  await idle(d);
   await d.evaluate("void window.sutantra.wallet.buyTicket()");
   await until("D's first frames", async () => ((await stats(d))?.framesDecoded ?? 0) > 10, { timeoutMs: 30_000 }).catch(async (error) =>
     must(false, `${error.message}; the page says: ${await said(d)}; the node: ${node.log.slice(-400)}`),
@@ -174,6 +178,7 @@ await run(async (start) => {
   must(later2 === null || shut === null || packets(later2) === packets(shut) || later2.framesDecoded === 0, `D still receives after it was shut out; the relay: ${net ? (await net.relayLog()).slice(-1500) : node.log.slice(-600)}`);
 
   // C closes: the relay redeems, the rest comes back, and nothing is missing.
+  await idle(c);
   await c.evaluate("void window.sutantra.wallet.closePool()");
   await until("C's channel to be closed", async () => (await chain.query(`/channel/${pool}`)).closed === true, { timeoutMs: 90_000, everyMs: 500 }).catch(async (error) =>
     must(false, `${error.message}: ${JSON.stringify(await chain.query(`/channel/${pool}`))}; payment: ${JSON.stringify(await c.evaluate("window.sutantra.payment"))}`),
@@ -205,6 +210,11 @@ await run(async (start) => {
 });
 
 for (const end of endings.reverse()) await end();
+
+/** Until the page has done what it was asked: a person finds its buttons shut until then. @param {Page} page */
+async function idle(page) {
+  await until("the page to be idle", () => page.evaluate("window.sutantra.payment.policy !== null && window.sutantra.payment.busy === null"), { timeoutMs: 30_000 });
+}
 
 /** Video and audio. @param {any} record */
 function packets(record) {

@@ -88,6 +88,15 @@ pub const SCENARIOS: &[Scenario] = &[
         thorough: &["--frames", "600"],
         node: NodeOf::Script,
     },
+    // Real validators, two of which die; the relay has no state of its own.
+    Scenario {
+        name: "money-network",
+        script: "money",
+        arguments: &["--validators", "4"],
+        quick: &[],
+        thorough: &["--frames", "600"],
+        node: NodeOf::Script,
+    },
     Scenario {
         name: "money-crash",
         script: "money-crash",

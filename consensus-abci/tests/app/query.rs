@@ -175,7 +175,7 @@ fn who_follows_from_afar_learns_which_records_changed_and_proves_each() {
         keys.map(|attribute| chain_types::hex::bytes(&attribute.key).unwrap()).collect()
     };
     let ended = world.sign("creator", Payload::EndStream { stream });
-    assert_eq!(changed(&world.block(vec![ended])), [key.clone()]);
+    assert_eq!(changed(&world.block(vec![ended])), std::slice::from_ref(&key));
     // Accounts change with every fee; they are no records that a relay follows.
     let transfer = world.sign("viewer", Payload::Transfer { to: id("relay"), amount: sut(5) });
     assert_eq!(changed(&world.block(vec![transfer])), Vec::<Vec<u8>>::new());
