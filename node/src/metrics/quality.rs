@@ -54,9 +54,9 @@ impl Quality {
         };
         Self {
             bitrate: histogram(
-                "sutantra_stream_bitrate_bits_per_second",
+                "sutantra_stream_bytes_per_second",
                 "RTP payload that a live stream brought in a second; one observation a stream and second",
-                &[32e3, 128e3, 256e3, 512e3, 1e6, 2e6, 4e6, 8e6, 16e6, 32e6],
+                &[4e3, 16e3, 32e3, 64e3, 125e3, 250e3, 500e3, 1e6, 2e6, 4e6],
             ),
             loss: histogram(
                 "sutantra_viewer_loss_ratio",
@@ -89,7 +89,7 @@ impl Quality {
                 if let Some(known) = before.streams.get(&stream.stream) {
                     let bytes = stream.received_bytes.saturating_sub(known.received_bytes);
                     #[expect(clippy::cast_precision_loss, reason = "far below 2^52 in a second")]
-                    self.bitrate.observe(bytes as f64 * 8.0 / seconds);
+                    self.bitrate.observe(bytes as f64 / seconds);
                     if stream.received_packets == known.received_packets {
                         self.silent_seconds.inc();
                         self.freezes.inc_by(u64::from(!known.is_silent));
@@ -182,7 +182,7 @@ mod tests {
         sample(&[shard(10, 1_000, 0, 0)]);
         assert_eq!(quality.bitrate.get_sample_count(), 0, "the first one is only remembered");
         sample(&[shard(110, 126_000, 990, 10)]);
-        assert_eq!(quality.bitrate.get_sample_sum(), 1e6);
+        assert_eq!(quality.bitrate.get_sample_sum(), 125e3);
         assert_eq!((quality.loss.get_sample_count(), quality.loss.get_sample_sum()), (1, 0.01));
         // Few reports say nothing; silence is a freeze once, and counts on.
         sample(&[shard(110, 126_000, 1_000, 10)]);
