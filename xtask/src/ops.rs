@@ -28,10 +28,13 @@ const LIMIT: Duration = Duration::from_secs(120);
 /// Until the network is ready, and until every query has its answer.
 const PATIENCE: Duration = Duration::from_secs(90);
 
+/// A part of the step and its name.
+type Check = (&'static str, fn(&Workspace) -> Result<()>);
+
 /// Every check, each counted.
 pub fn test(workspace: &Workspace, tally: &mut Tally) -> Result<()> {
     workspace.build(tally)?;
-    let checks: [(&str, fn(&Workspace) -> Result<()>); 4] = [
+    let checks: [Check; 4] = [
         ("units", units),
         ("compose", compose),
         ("rules", rules),
