@@ -20,8 +20,8 @@ use chain::{ChainConfig, Role};
 use keys::{Key, Kind};
 
 use money::MoneyLimits;
-pub use sfu::limits::SHARDS_MAX;
 use sfu::limits::SESSIONS_PER_SHARD_MAX;
+pub use sfu::limits::SHARDS_MAX;
 use tracing_subscriber::EnvFilter;
 
 /// Longest time that a shard may gather, microseconds: beyond it people see the delay.

@@ -34,6 +34,9 @@ const EDGES: &[(&str, &[&str])] = &[
     ),
 ];
 
+/// What a crate's tests may name besides: a client is tried against a real engine.
+const TEST_EDGES: &[(&str, &str)] = &[("comet", "consensus-abci")];
+
 const TOPS: &[&str] = &["bench", "perf", "xtask"];
 
 /// Crates of HTTP, chain, accounts and money: the relay builds with none of them.
@@ -63,15 +66,22 @@ const BANNED_IN_SFU: &[&str] = &[
     "tower",
 ];
 
-/// Crates of the workspace, each with those of ours that it names (for builds, tests or scripts).
+/// Crates of the workspace, each with those of ours that it names (for builds, tests or scripts);
+/// without what [`TEST_EDGES`] allows its tests.
 fn own_edges() -> BTreeMap<String, BTreeSet<String>> {
     let metadata = Workspace::find().unwrap().metadata().unwrap();
     let packages = metadata["packages"].as_array().unwrap();
     let name = |value: &serde_json::Value| value["name"].as_str().unwrap().to_owned();
     let edges = packages.iter().map(|package| {
         let all = package["dependencies"].as_array().unwrap();
-        let ours = all.iter().filter(|dependency| dependency["path"].is_string()).map(name);
-        (name(package), ours.collect())
+        let from = name(package);
+        let is_allowed = |dependency: &&serde_json::Value| {
+            dependency["kind"] == "dev"
+                && TEST_EDGES.contains(&(from.as_str(), name(dependency).as_str()))
+        };
+        let ours = all.iter().filter(|dependency| dependency["path"].is_string());
+        let ours = ours.filter(|dependency| !is_allowed(dependency)).map(name).collect();
+        (from, ours)
     });
     edges.collect()
 }

@@ -163,7 +163,10 @@ mod tests {
         let names: Vec<_> = ALL.iter().flat_map(|key| key.names()).collect();
         assert_eq!(names.iter().collect::<HashSet<_>>().len(), names.len());
         for name in names {
-            assert!(name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-'), "{name}");
+            assert!(
+                name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-'),
+                "{name}"
+            );
         }
         assert_eq!(find("data-dir"), Some(&HOME));
         assert_eq!(find("udp_port"), None);

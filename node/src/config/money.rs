@@ -40,12 +40,10 @@ pub(super) fn read(layers: &mut Layers) -> MoneyLimits {
         Some(value.to_string())
     }
     MoneyLimits {
-        cadence_ms: layers.one(&keys::CADENCE_MS, 1000, shown, |text| {
-            within(CADENCE_MS, "ms", text)
-        }),
-        grace_ms: layers.one(&keys::GRACE_MS, 3000, shown, |text| {
-            within(500..=GRACE_MS_MAX, "ms", text)
-        }),
+        cadence_ms: layers
+            .one(&keys::CADENCE_MS, 1000, shown, |text| within(CADENCE_MS, "ms", text)),
+        grace_ms: layers
+            .one(&keys::GRACE_MS, 3000, shown, |text| within(500..=GRACE_MS_MAX, "ms", text)),
         exposure_seconds: layers.one(&keys::EXPOSURE_SECONDS, 10, shown, |text| {
             within(1..=EXPOSURE_S_MAX, "seconds", text)
         }),
