@@ -1,4 +1,4 @@
-// R2
+// R2 R37
 // One validator of four also serves media: how many blocks it misses, and what the blocks' pace is beside
 // an idle run of the same network. Each validator is a node with its own CometBFT, on this machine.
 //
