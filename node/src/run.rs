@@ -171,14 +171,16 @@ fn read_again(reloader: Reloader, service: Notifier, status: String) -> anyhow::
             let turn = reloader.clone();
             // It reads a file, and may wait for the books.
             let reload = move || turn.lock().unwrap_or_else(PoisonError::into_inner).reload();
-            match tokio::task::spawn_blocking(reload).await {
+            let outcome = tokio::task::spawn_blocking(reload).await;
+            service.ready(&status);
+            match outcome {
                 Ok(Ok(reloaded)) => tracing::info!("configuration read again: {reloaded}"),
                 Ok(Err(error)) => {
+                    service.status(&format!("{status}; a reload was refused: {error}"));
                     tracing::error!("the configuration in force stays: {error}");
                 }
                 Err(_) => return,
             }
-            service.ready(&status);
         }
     });
     Ok(())
