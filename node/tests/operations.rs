@@ -63,11 +63,8 @@ impl Node {
         if let Some(socket) = notify {
             command.env("NOTIFY_SOCKET", socket).env("WATCHDOG_USEC", "200000");
         }
-        let mut child = command
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the binary runs");
+        let mut child =
+            command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary runs");
         let log = BufReader::new(child.stderr.take().expect("piped"));
         let mut screen = String::new();
         let mut lines = BufReader::new(child.stdout.take().expect("piped"));
