@@ -90,7 +90,7 @@ pub fn run(args: &ChainArgs) -> anyhow::Result<()> {
     let requests = if args.idle { Vec::new() } else { load::requests(args.transfers) };
     let app_state = load::app_state()?;
     let parent = args.dir.clone().unwrap_or_else(std::env::temp_dir);
-    for repeat in 1..=args.repeats {
+    let mut repeat = |repeat: u64| -> anyhow::Result<()> {
         for (at, case) in cases.iter_mut().enumerate() {
             eprintln!("{} ({repeat} of {})", case.name(), args.repeats);
             let plan = Plan {
@@ -102,17 +102,23 @@ pub fn run(args: &ChainArgs) -> anyhow::Result<()> {
                 app_state: &app_state,
             };
             let run = one(&plan, &requests, args).with_context(|| case.name())?;
+            eprintln!(
+                "  {:.0} tx/s, blocks {:.0} ms apart",
+                run.tx_per_second, run.interval_p50_ms
+            );
             case.runs.push(run);
         }
-    }
+        Ok(())
+    };
+    let outcome = (1..=args.repeats).try_for_each(&mut repeat);
+    // What was measured before a failure is worth its line too.
+    cases.retain(|case| !case.runs.is_empty());
     print(&cases, args, &binary);
-    match &args.json {
-        None => Ok(()),
-        Some(path) => {
-            let text = serde_json::to_string_pretty(&as_json(&cases, args, &binary))?;
-            std::fs::write(path, text).with_context(|| path.display().to_string())
-        }
+    if let Some(path) = &args.json {
+        let text = serde_json::to_string_pretty(&as_json(&cases, args, &binary))?;
+        std::fs::write(path, text).with_context(|| path.display().to_string())?;
     }
+    outcome
 }
 
 fn one(plan: &Plan<'_>, requests: &[String], args: &ChainArgs) -> anyhow::Result<Run> {

@@ -1,4 +1,4 @@
-// R107
+// R1 R107
 // Other people's programs read the chain: CosmJS's CometBFT client and Go's `cometbft light`, from the
 // embedded engine and from a real CometBFT, with the same questions to both; then every route of the
 // one is laid beside the other's. A primary that changes one bit of a header is found out.

@@ -27,7 +27,7 @@ pub const WAITING_EMBEDDED_MAX: u64 = 4_000;
 /// Between two looks at the blocks.
 const POLL: Duration = Duration::from_millis(50);
 /// Without a transaction in any block for so long, something is lost.
-const STALLED: Duration = Duration::from_secs(20);
+const STALLED: Duration = Duration::from_secs(60);
 /// Between two lines of progress.
 const PROGRESS: Duration = Duration::from_secs(5);
 /// Most heights in one answer of `blockchain`.
