@@ -78,7 +78,7 @@ fn advice(code: u32, log: &str) -> String {
 }
 
 /// What a transaction takes from its signer's account besides the fee, as far as it says so itself.
-fn moved_by(payload: &Payload) -> Balance {
+pub fn moved_by(payload: &Payload) -> Balance {
     match payload {
         Payload::Transfer { amount, .. } | Payload::TopUp { amount, .. } => *amount,
         Payload::OpenChannel { deposit, .. } => *deposit,

@@ -16,7 +16,7 @@ mod pool;
 mod rpc;
 mod words;
 
-pub use chain::{Chain, ChannelEntry, Included, Step, SubmitError};
+pub use chain::{Chain, ChannelEntry, Included, Step, SubmitError, moved_by};
 pub use file::FileError;
 pub use keystore::{Keystore, KeystoreError};
 pub use ledger::{BackOff, Caps, Ledger, Room, RoomLimit};

@@ -8,6 +8,7 @@ use chain_types::{
 };
 use clap::{Args, Subcommand, ValueEnum};
 use comet::rpc::Client;
+use wallet::SubmitError;
 
 use super::{
     endpoint::RpcArgs,
@@ -141,15 +142,15 @@ struct Facts {
     nonce: u64,
     valid_until_height: u64,
     params: Params,
-    /// Height and client, where a chain is asked.
-    chain: Option<(u64, Client)>,
+    /// Height, the signer's balance and the client, where a chain is asked.
+    chain: Option<(u64, Balance, Client)>,
 }
 
 fn make(kind: &Kind, options: &TxOptions, store: &Store, config: &Config) -> anyhow::Result<()> {
     let from = options.from.as_ref().context("who acts? Say --from KEY")?;
     let signer = from.account(store)?;
     let facts = options.facts(signer, config)?;
-    let height = facts.chain.as_ref().map(|(height, _)| *height);
+    let height = facts.chain.as_ref().map(|(height, ..)| *height);
     let around = Around { store, signer, height, now_ms: now_ms() };
     let fee_payer = match &options.fee_payer {
         Some(payer) => Some(payer.account(store)?).filter(|account| *account != signer),
@@ -180,7 +181,12 @@ fn make(kind: &Kind, options: &TxOptions, store: &Store, config: &Config) -> any
         document.sign(&payer.key(store)?)?;
     }
     match facts.chain {
-        Some((_, client)) if !options.sign_only => {
+        Some((_, balance, client)) if !options.sign_only => {
+            // A block would refuse it too, and keep the fee.
+            let needed = needed(&document.body);
+            if balance < needed {
+                return Err(SubmitError::Funds { balance, needed }.into());
+            }
             if !options.yes {
                 eprint!("{}", document.summary());
                 prompt::confirm(
@@ -228,19 +234,22 @@ impl TxOptions {
         let status = client.status()?;
         self.is_chain(&status.chain_id)
             .with_context(|| format!("{} is of another chain", client.name()))?;
-        let nonce = match self.nonce {
-            Some(nonce) => nonce,
-            None => send::account(&client, &signer)?.nonce,
-        };
+        let account = send::account(&client, &signer)?;
         let height = status.latest_height;
         Ok(Facts {
             chain_id: status.chain_id,
-            nonce,
+            nonce: self.nonce.unwrap_or(account.nonce),
             valid_until_height: self.valid_until.unwrap_or(height.saturating_add(VALID_BLOCKS)),
             params: send::params(&client)?,
-            chain: Some((height, client)),
+            chain: Some((height, account.balance, client)),
         })
     }
+}
+
+/// What the signer's account must hold, as far as the transaction says so itself.
+fn needed(body: &TransactionBody) -> Balance {
+    let fee = if body.fee_payer.is_some() { Balance::ZERO } else { body.fee };
+    fee.checked_add(wallet::moved_by(&body.payload)).unwrap_or(Balance::MAX)
 }
 
 /// What a transaction makes: the id of its stream or channel, and what that is.
