@@ -51,8 +51,10 @@ await run(async () => {
     const comet = cometBinary(values["comet-bin"]);
     const own = ended(await embedded(values.node));
     const real = ended(await spawned(values.node, comet, own.home));
-    const [ownKnown, realKnown] = await Promise.all([own, real].map((chain) => read(comet, chain)));
-    const compared = await layBeside(own, /** @type {Known} */ (ownKnown), real, /** @type {Known} */ (realKnown));
+    // One after the other: nothing goes on after a failure.
+    const ownKnown = await read(comet, own);
+    const realKnown = await read(comet, real);
+    const compared = await layBeside(own, ownKnown, real, realKnown);
     return { engines: 2, routes: compared };
   } finally {
     for (const end of endings.reverse()) await end();

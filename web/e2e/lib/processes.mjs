@@ -23,6 +23,10 @@ export function freePort() {
   });
 }
 
+/** Those that run; none of them outlives the scenario, however that ends. @type {Set<import("node:child_process").ChildProcess>} */
+const running = new Set();
+process.once("exit", () => running.forEach((child) => child.kill("SIGKILL")));
+
 export class Process {
   /** The end of what it said. */
   log = "";
@@ -34,6 +38,8 @@ export class Process {
     for (const stream of [this.child.stdout, this.child.stderr]) {
       stream?.on("data", (bytes) => (this.log = (this.log + bytes).slice(-LOG_CHARS_MAX)));
     }
+    running.add(this.child);
+    this.child.once("exit", () => running.delete(this.child));
     this.child.once("error", (error) => (this.log += String(error)));
   }
 
