@@ -129,7 +129,7 @@ fn of_node(url: &str) -> Finding {
     let name = "node";
     let ask = || -> Result<_, wallet::http::HttpError> {
         let at: Url = url.parse()?;
-        at.join("readyz").send(Request { method: "GET", headers: &[], body: &[] })
+        at.join("/readyz").send(Request { method: "GET", headers: &[], body: &[] })
     };
     match ask() {
         Ok(answer) if answer.status == 200 => Finding::ok(name, format!("{url} is ready")),

@@ -45,9 +45,9 @@ pub fn ask(endpoint: &str) -> Result<Said, String> {
 
 /// HTTP's `Date` (RFC 9110 §6.6.1); over HTTPS it is not asked for.
 fn date(endpoint: &str) -> Option<Duration> {
-    let url: Url = endpoint.parse().ok()?;
+    let url: Url = endpoint.trim_end_matches('/').parse().ok()?;
     let answer =
-        url.join("health").send(Request { method: "GET", headers: &[], body: &[] }).ok()?;
+        url.join("/health").send(Request { method: "GET", headers: &[], body: &[] }).ok()?;
     parse_date(answer.header("date")?)
 }
 
@@ -221,6 +221,23 @@ mod tests {
         both(Said { clock: date(NOW + 60), ..said(9, 1) }, "60 s behind an endpoint's clock");
         assert_eq!(parse_date("Sun, 06 Nov 1994 08:49:37 GMT"), date(784_111_777));
         assert_eq!(parse_date("yesterday"), None);
+    }
+
+    #[test]
+    fn an_endpoints_clock_is_in_its_answers() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let at = listener.local_addr().expect("bound");
+        let server = std::thread::spawn(move || {
+            use std::io::{Read, Write};
+            let (mut peer, _) = listener.accept().expect("a client");
+            let mut asked = [0; 1024];
+            let len = peer.read(&mut asked).expect("a request");
+            let answer = "HTTP/1.1 200 OK\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\nContent-Length: 0\r\n\r\n";
+            peer.write_all(answer.as_bytes()).expect("it reads");
+            String::from_utf8_lossy(&asked[..len]).into_owned()
+        });
+        assert_eq!(date(&format!("http://{at}/rpc/")), Some(Duration::from_secs(784_111_777)));
+        assert!(server.join().expect("it ends").starts_with("GET /rpc/health "));
     }
 
     #[test]
