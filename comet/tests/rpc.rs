@@ -1,5 +1,7 @@
 //! The RPC client against the embedded engine, and against servers that misbehave.
 
+#![allow(clippy::unwrap_used)] // A test may panic.
+
 use std::{
     io::{Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},

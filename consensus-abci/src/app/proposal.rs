@@ -9,10 +9,19 @@ use std::{
 };
 
 use bytes::Bytes;
-use chain_types::{AccountId, Balance, Channel, Payload, SignedVoucher, StateKey, Transaction};
+use chain_types::{
+    AccountId, Balance, Channel, Payload, SignedVoucher, StateKey, Transaction,
+    params::REDEEM_ENTRIES_MAX,
+};
 
 use super::state::{StateError, decode};
 use crate::store::Snapshot;
+
+/// Work of one block at most: transactions and the vouchers in them, each about a signature and a few
+/// records, 0.2 to 0.3 ms. Beyond it a block would take longer than validators wait for a proposal,
+/// and a full mempool would stop the chain; what is left waits for the next block.
+const WORK_MAX: usize = 2_000;
+const _: () = assert!(WORK_MAX > REDEEM_ENTRIES_MAX, "every transaction fits into an empty block");
 
 /// A transaction's rank among others; the greatest goes first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -68,14 +77,15 @@ pub(super) fn order(
             senders.insert(sender, (first, ready));
         }
     }
-    let mut left_bytes = bytes_max;
+    let (mut left_bytes, mut left_work) = (bytes_max, WORK_MAX);
     let mut chosen = Vec::new();
     while let Some((.., sender)) = heads.pop() {
         let Some((first, mut rest)) = senders.remove(&sender) else { continue };
-        let Some(left) = left_bytes.checked_sub(proto_bytes(first.bytes.len())) else {
+        let left = left_bytes.checked_sub(proto_bytes(first.bytes.len()));
+        let (Some(bytes), Some(work)) = (left, left_work.checked_sub(first.work)) else {
             continue; // What comes after it must wait with it.
         };
-        left_bytes = left;
+        (left_bytes, left_work) = (bytes, work);
         chosen.push(first.bytes);
         if let Some(second) = rest.next() {
             heads.push(head(&second, sender));
@@ -85,11 +95,19 @@ pub(super) fn order(
     chosen
 }
 
+fn work(payload: &Payload) -> usize {
+    match payload {
+        Payload::Redeem { entries, .. } => 1 + entries.len(),
+        _ => 1,
+    }
+}
+
 struct Ready {
     at: usize,
     bytes: Bytes,
     class: Class,
     fee: Balance,
+    work: usize,
 }
 
 type Head = (Class, Balance, Reverse<usize>, AccountId);
@@ -112,6 +130,7 @@ fn without_gaps(queue: BTreeMap<u64, (usize, Candidate)>, next: u64) -> Vec<Read
             bytes,
             class,
             fee: transaction.body.fee,
+            work: work(&transaction.body.payload),
         })
         .collect();
     let mut best = Class::Rest;
@@ -180,6 +199,18 @@ mod tests {
         check("a1:9 b0:1", 1000, "b0");
         check("a0:1 a2:9 b0:1", 1000, "a0 b0");
         check("a0:1 a0:9", 1000, "a0");
+    }
+
+    #[test]
+    fn a_full_mempool_makes_a_block_of_bounded_work_and_the_dearest_are_in_it() {
+        let many: Vec<String> = (0..WORK_MAX + 50).map(|n| format!("a{n}:1")).collect();
+        let text = format!("{} b0:9 c0:1", many.join(" "));
+        let chosen = order(candidates(&text), &BTreeMap::new(), u64::MAX);
+        assert_eq!(chosen.len(), WORK_MAX);
+        assert_eq!(&chosen[0][..], b"b0");
+        let entries = vec![[0; chain_types::VOUCHER_SIGNED_BYTES]; 3];
+        let payload = Payload::Redeem { entries, watch_root: [0; 32], qos_root: [0; 32] };
+        assert_eq!(work(&payload), 4);
     }
 
     #[test]
