@@ -58,6 +58,12 @@ struct Standing {
     trouble: Option<String>,
 }
 
+impl Standing {
+    fn is_banned(&self) -> bool {
+        self.banned_until.is_some_and(|until| until > Instant::now())
+    }
+}
+
 impl Endpoint {
     pub(super) fn new(url: RpcUrl) -> Self {
         let client = Client::with_timeout(url.clone(), CALL_WAIT);
@@ -81,7 +87,7 @@ impl Endpoint {
     /// Whether it is to be asked now.
     pub(super) fn is_up(&self) -> bool {
         let standing = self.standing();
-        standing.is_up && standing.banned_until.is_none_or(|until| until <= Instant::now())
+        standing.is_up && !standing.is_banned()
     }
 
     /// The newest height that it told of.
@@ -126,6 +132,7 @@ impl Endpoint {
         let mut standing = self.standing();
         match &answer {
             Ok(_) | Err(RpcError::Refused { .. }) => {
+                standing.is_up = true;
                 standing.answer_seconds = asked.elapsed().as_secs_f64();
             }
             Err(error @ RpcError::Unreachable { .. }) => {
@@ -144,13 +151,13 @@ impl Endpoint {
 
     /// Does not ask it for a while: what it said cannot be true.
     pub(super) fn drop_for(&self, sentence: &str) {
-        let minutes = BAN.as_secs() / 60;
-        tracing::error!(
-            endpoint = self.url(),
-            "{sentence}; it is not asked for {minutes} min, the others go on"
-        );
         let mut standing = self.standing();
-        standing.lies += 1;
+        // Its watcher looks on; that it lies still is no news.
+        if !standing.is_banned() {
+            let minutes = BAN.as_secs() / 60;
+            tracing::error!("{sentence}; {} is not asked for {minutes} min", self.url());
+            standing.lies += 1;
+        }
         standing.banned_until = Some(Instant::now() + BAN);
         standing.trouble = Some(sentence.to_owned());
     }
@@ -159,10 +166,15 @@ impl Endpoint {
         let mut standing = self.standing();
         standing.is_up = true;
         standing.height = height;
+        // What is said of one that is banned stays said.
+        if !standing.is_banned() {
+            standing.trouble = None;
+        }
     }
 
     /// Asks how far it is.
     fn probe(&self, chain_id: &str) {
+        let was_gone = !self.standing().is_up;
         let Ok(status) = self.ask(Client::status) else { return };
         if status.chain_id != chain_id {
             let found = status.chain_id;
@@ -172,9 +184,8 @@ impl Endpoint {
             ));
             return;
         }
-        if !self.standing().is_up {
+        if was_gone {
             tracing::info!(endpoint = self.url(), "the chain's endpoint answers");
-            self.standing().trouble = None;
         }
         self.saw(status.latest_height);
     }
@@ -195,7 +206,12 @@ impl Endpoint {
         let watch = move || {
             let mut is_subscribed = false;
             while ended.try_recv() != Err(TryRecvError::Disconnected) {
-                let patience = match (endpoint.standing().is_up, is_subscribed) {
+                let (is_up, is_banned) = {
+                    let standing = endpoint.standing();
+                    (standing.is_up, standing.is_banned())
+                };
+                let patience = match (is_up, is_subscribed) {
+                    _ if is_banned => LOOK_SUBSCRIBED,
                     (false, _) => LOOK_GONE,
                     (true, false) => LOOK_SILENT,
                     (true, true) => LOOK_SUBSCRIBED,
