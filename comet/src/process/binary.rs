@@ -161,6 +161,8 @@ impl Binary {
         };
         // Who names a program means that one: another is never taken in its place.
         if let Some((said_by, path)) = named {
+            // A bare name is a file here; run as it is, it would be looked for on the PATH.
+            let path = std::path::absolute(&path).unwrap_or(path);
             if !is_program(&path) {
                 return Err(BinaryError::Missing { said_by, path });
             }

@@ -206,6 +206,27 @@ mod tests {
             events: &["node2 was killed".to_owned()],
             typed: Some("k"),
         };
-        check(&view, expect![[r#""#]]);
+        check(
+            &view,
+            expect![[r#"
+            |  sutantra localnet  sutantra-local-00c0ffee   height 1234   a block each 0.26 s   2 of 4 validators
+            |  the same state: app hash ABCDEF01 at height 1233
+            |
+            |  node    state        height  app hash  peers  waiting     pid  RPC
+            |  node0   running        1234  ABCDEF01      3       12    4711  http://127.0.0.1:26657
+            |  node1   catching up       7  -             3       12    4711  http://127.0.0.1:26667
+            |  node2   killed            -  -             -        -       -  http://127.0.0.1:26677
+            |  node3   failed            -  -             -        -       -  http://127.0.0.1:26687
+            |          the port is taken
+            |  relay   ready        http://127.0.0.1:8080/
+            |
+            |  Files   /srv/net: node0 … relay, the log of each in log/node.log
+            |  Next    open http://127.0.0.1:8080/
+            |
+            |  node2 was killed
+            |
+            |  q stop   k N kill node N, or start it again   > k
+        "#]],
+        );
     }
 }
