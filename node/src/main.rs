@@ -108,7 +108,9 @@ fn run(action: Action) -> Result<(), Failure> {
             }
         }
         Action::Wallet(args, config) => wallet::run(*args, &resolve(&config, true)?.config.home)?,
-        Action::Operator(command, config) => commands::run(*command, &resolve(&config, false)?.config)?,
+        Action::Operator(command, config) => {
+            commands::run(*command, &resolve(&config, false)?.config)?
+        }
         Action::Version { long } => print!("{}", commands::version(long)),
     }
     Ok(())

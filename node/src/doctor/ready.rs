@@ -240,7 +240,7 @@ fn endpoints(endpoints: &[EndpointSight]) -> Found {
     is_gone.then(|| {
         let count = endpoints.len();
         let sentence = format!(
-            "None of the {count} endpoints of --chain-rpc answers: look at the network (sutantra-node doctor), or name others."
+            "None of the {count} endpoints of --chain-rpc gives answers that hold: the log says why each of them; look at the network (sutantra-node doctor), or name others."
         );
         (Reason::Endpoints, sentence)
     })

@@ -24,8 +24,9 @@ use crate::metrics::EndpointSight;
 
 /// A call may take so long; whoever waits longer serves by old books.
 const CALL_WAIT: Duration = Duration::from_secs(4);
-/// How long an endpoint that lied is not asked: a broken proxy may be mended meanwhile.
-const BAN: Duration = Duration::from_secs(600);
+/// How long an endpoint that lied is not asked. Asking a liar costs time and nothing else, since all
+/// is proved: it is short, so that one that was mended is not missed for long.
+const BAN: Duration = Duration::from_secs(60);
 /// An endpoint that is gone is looked for this often: what waits for it must go on within a second.
 const LOOK_GONE: Duration = Duration::from_millis(300);
 /// One that tells of no blocks by itself is asked this often.
@@ -121,8 +122,8 @@ impl Endpoint {
     /// Asks it.
     ///
     /// # Errors
-    /// As the client's. One that does not answer is not asked again before its watcher reached it;
-    /// one that answers nonsense is dropped.
+    /// As the client's. One that does not answer, or answers nonsense, is not asked again before its
+    /// watcher reached it.
     pub(super) fn ask<T>(
         &self,
         question: impl FnOnce(&Client) -> Result<T, RpcError>,
@@ -135,15 +136,16 @@ impl Endpoint {
                 standing.is_up = true;
                 standing.answer_seconds = asked.elapsed().as_secs_f64();
             }
-            Err(error @ RpcError::Unreachable { .. }) => {
+            // Nonsense, such as a page that says that somebody works on it, is signed by nobody and
+            // disproves nothing: it is no lie, and over when the next look finds it over.
+            Err(
+                error @ (RpcError::Unreachable { .. }
+                | RpcError::Malformed { .. }
+                | RpcError::TooLarge { .. }),
+            ) => {
                 standing.failures += 1;
                 standing.is_up = false;
                 standing.trouble = Some(error.to_string());
-            }
-            Err(error @ (RpcError::Malformed { .. } | RpcError::TooLarge { .. })) => {
-                standing.failures += 1;
-                drop(standing);
-                self.drop_for(&error.to_string());
             }
         }
         answer
@@ -154,8 +156,8 @@ impl Endpoint {
         let mut standing = self.standing();
         // Its watcher looks on; that it lies still is no news.
         if !standing.is_banned() {
-            let minutes = BAN.as_secs() / 60;
-            tracing::error!("{sentence}; {} is not asked for {minutes} min", self.url());
+            let seconds = BAN.as_secs();
+            tracing::error!("{sentence}; {} is not asked for {seconds} s", self.url());
             standing.lies += 1;
         }
         standing.banned_until = Some(Instant::now() + BAN);
