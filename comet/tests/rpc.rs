@@ -291,7 +291,10 @@ fn a_subscription_ends_with_its_owner_and_one_that_is_refused_says_why() {
     let updates = subscription.updates().clone();
     drop(subscription);
     until("the end of the thread", || match updates.recv_timeout(WAIT_MAX) {
-        Err(error) => Some(assert!(error.is_disconnected())),
+        Err(error) => {
+            let _: () = assert!(error.is_disconnected());
+            Some(())
+        }
         Ok(_) => None,
     });
 }

@@ -218,7 +218,8 @@ mod tests {
             false
         });
         // It was asked twice after the first one ended, and said nothing.
-        (heard.recv().expect("it beats"), heard.recv().expect("it beats"));
+        heard.recv().expect("it beats");
+        heard.recv().expect("it beats");
         drop(stuck);
         manager.0.set_nonblocking(true).expect("a socket");
         let mut rest = Vec::new();

@@ -10,6 +10,7 @@ use serde_json::json;
 
 /// `comet`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Subcommand)]
+#[expect(clippy::enum_variant_names, reason = "they are the words of the command line")]
 pub enum CometCommand {
     /// Prints the id by which other nodes name this one: ID@HOST:PORT
     ShowNodeId,

@@ -118,7 +118,7 @@ mod tests {
         let good = Finding::ok("disk", "9 GiB left");
         let warned = Finding::warning("clock", "nobody keeps it", "install chrony");
         let bad = Finding::bad("UDP 7443", "taken", "choose another with --udp-port");
-        assert_eq!(text(&[good.clone()]), "ok disk  9 GiB left\n\nAll is well.\n");
+        assert_eq!(text(std::slice::from_ref(&good)), "ok disk  9 GiB left\n\nAll is well.\n");
         assert_eq!(
             text(&[good.clone(), warned.clone(), bad.clone()]),
             "ok disk      9 GiB left\n \
@@ -126,7 +126,7 @@ mod tests {
              !! UDP 7443  taken\n               → choose another with --udp-port\n\n\
              1 must be mended (!!).\n"
         );
-        let said = text(&[warned.clone()]);
+        let said = text(std::slice::from_ref(&warned));
         assert!(said.ends_with("Nothing is broken; 1 could be better (!).\n"), "{said}");
         let value: serde_json::Value = serde_json::from_str(&json(&[warned, bad])).expect("JSON");
         assert_eq!(value["ok"], false);

@@ -71,13 +71,13 @@ fn validator(
     let own = net.nodes[number];
     let at = |port| format!("127.0.0.1:{port}");
     let mut words = Words::default();
-    words.pair("--role", "validator").pair("--moniker", &format!("node{number}"));
+    words.pair("--role", "validator").pair("--moniker", format!("node{number}"));
     words.pair("--comet", "spawn").pair("--comet-bin", comet_bin);
-    words.pair("--http", &at(own.http)).pair("--rpc", &at(own.rpc)).pair("--p2p", &at(own.p2p));
-    words.pair("--timeout-commit-ms", &args.timeout_commit.as_millis().to_string());
+    words.pair("--http", at(own.http)).pair("--rpc", at(own.rpc)).pair("--p2p", at(own.p2p));
+    words.pair("--timeout-commit-ms", args.timeout_commit.as_millis().to_string());
     for (other, (ports, id)) in net.nodes.iter().zip(&homes.node_ids).enumerate() {
         if other != number {
-            words.pair("--peers", &format!("{id}@{}", at(ports.p2p)));
+            words.pair("--peers", format!("{id}@{}", at(ports.p2p)));
         }
     }
     words.0
@@ -86,9 +86,9 @@ fn validator(
 /// Arguments of the relay, after its home.
 fn relay(net: &Net) -> Vec<OsString> {
     let mut words = Words::default();
-    words.pair("--role", "relay").pair("--http", &net.relay.http.to_string());
-    words.pair("--rpc", &format!("127.0.0.1:{}", net.relay.rpc));
-    words.pair("--udp-port", &net.relay.udp.to_string());
+    words.pair("--role", "relay").pair("--http", net.relay.http.to_string());
+    words.pair("--rpc", format!("127.0.0.1:{}", net.relay.rpc));
+    words.pair("--udp-port", net.relay.udp.to_string());
     let mut endpoints: Vec<String> =
         net.nodes.iter().map(|node| format!("http://127.0.0.1:{}", node.rpc)).collect();
     if let [node] = net.nodes.as_slice() {

@@ -102,6 +102,7 @@ impl Endpoint {
     }
 
     /// Answers that did not verify.
+    #[cfg(test)]
     pub(super) fn lies(&self) -> u64 {
         self.standing().lies
     }

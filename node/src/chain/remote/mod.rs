@@ -121,6 +121,7 @@ impl RemoteChain {
     }
 
     /// Answers that did not verify, of all endpoints together.
+    #[cfg(test)]
     pub fn lies(&self) -> u64 {
         self.shared.endpoints.iter().map(|endpoint| endpoint.lies()).sum()
     }

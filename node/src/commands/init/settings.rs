@@ -8,7 +8,6 @@ use anyhow::bail;
 use crate::config::{
     self, Flags, Surroundings,
     chain::{Peer, Role},
-    file,
     keys::{self, Key, Kind},
 };
 
@@ -154,6 +153,7 @@ fn write_help(text: &mut String, help: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::file;
 
     fn settings(role: Role) -> Settings<'static> {
         Settings { moniker: "a \"name\"", role, comet: "spawn", peers: &[], chain_rpc: &[] }

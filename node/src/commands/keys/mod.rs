@@ -184,7 +184,7 @@ fn restore(
         std::fs::read_to_string(file).with_context(|| format!("the backup {}", file.display()))?;
     let sealed = backup::Sealed::read(&text)?;
     let mut files = sealed.open(&prompt::passphrase(passphrase_file)?)?;
-    let validator = files.get(store::VALIDATOR_KEY).is_some();
+    let validator = files.contains_key(store::VALIDATOR_KEY);
     if !with_validator {
         files.remove(store::VALIDATOR_KEY);
     }

@@ -157,7 +157,7 @@ impl World {
     pub fn act(&self, name: &str, payload: Payload) -> u64 {
         let bytes = self.sign(name, payload);
         let hash = chain_types::transaction_hash(&bytes);
-        let taken = self.engine.broadcast_tx_sync(bytes.into()).unwrap();
+        let taken = self.engine.broadcast_tx_sync(bytes).unwrap();
         assert_eq!(taken.code, 0, "{}", taken.log);
         super::until("the block", || {
             let deltas = self.deltas();
