@@ -305,7 +305,7 @@ fn an_application_ahead_of_its_engine_is_refused_at_once() {
     let started = Instant::now();
     let sentence = failure(&settings);
     assert!(sentence.contains("CometBFT's blocks end at 0"), "{sentence}");
-    assert!(sentence.contains("Remove chain/state"), "{sentence}");
+    assert!(sentence.contains("move chain/state aside"), "{sentence}");
     assert!(started.elapsed() < Duration::from_secs(5), "no second attempt");
 }
 

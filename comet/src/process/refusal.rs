@@ -8,9 +8,11 @@ use super::journal::{LOG_FILE, Remembered};
 pub enum Refusal {
     /// The state is newer than the blocks.
     #[error(
-        "the application's state is at height {app}, CometBFT's blocks end at {core}: the state of \
-         another chain or of another copy lies in chain/state. Remove chain/state, and it is made \
-         again from the blocks; or restore data/ and chain/ from the same moment"
+        "the application's state is at height {app}, CometBFT's blocks end at {core}: data/ is older \
+         than chain/, or another chain's. Restore both from the same moment. If data/ is the right \
+         one, move chain/state aside (do not delete it), and the state is made again from the \
+         blocks; a validator must not start with an older data/priv_validator_state.json than its \
+         last one, or it signs twice"
     )]
     AppAhead {
         /// Height of the application.
@@ -21,8 +23,8 @@ pub enum Refusal {
     /// Blocks and application do not agree on the state.
     #[error(
         "the application computes another state than the chain's blocks say ({words}): run the \
-         version of this program that the other validators run; if it is that one, remove \
-         chain/state, and it is made again from the blocks"
+         version of this program that the other validators run; if it is that one, move \
+         chain/state aside, and it is made again from the blocks"
     )]
     AppHash {
         /// CometBFT's.

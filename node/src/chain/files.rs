@@ -14,11 +14,13 @@ pub(super) fn check(home: &Path) -> anyhow::Result<()> {
         found.with_context(|| format!("{} cannot be looked at", home.join(path).display()))
     };
     let genesis = exists("config/genesis.json")?;
-    let (blocks, state) = (exists("chain/blocks")?, exists("chain/state")?);
+    // Whichever engine's: the state can be made again from either.
+    let blocks = exists("chain/blocks")? || exists("data/blockstore.db")?;
+    let state = exists("chain/state")?;
     let dir = home.display();
     if !genesis && (blocks || state) {
         bail!(
-            "{dir}/config/genesis.json is gone, and the chain in {dir}/chain cannot be used without \
+            "{dir}/config/genesis.json is gone, and the chain in {dir} cannot be used without \
              it: put that file back; no other one fits"
         );
     }
@@ -63,6 +65,7 @@ mod tests {
 
     const ALL: [&str; 4] =
         ["config/genesis.json", "chain/blocks", "chain/state", "settlement/vouchers.log"];
+    const COMETBFT: &str = "data/blockstore.db";
 
     /// A home with these files.
     #[track_caller]
@@ -81,7 +84,8 @@ mod tests {
                 assert!(error.contains(what), "{there:?}: {error}");
             }
         }
-        let left = ALL.iter().filter(|path| home.path().join(path).exists()).count();
+        let left =
+            ALL.iter().chain([&COMETBFT]).filter(|path| home.path().join(path).exists()).count();
         assert_eq!(left, there.len(), "nothing is made");
     }
 
@@ -94,6 +98,7 @@ mod tests {
         check_home(&[genesis], None);
         // Rebuilt from the blocks.
         check_home(&[genesis, blocks, vouchers], None);
+        check_home(&[genesis, COMETBFT, vouchers], None);
         // The engine says what the other way round means.
         check_home(&[genesis, state, vouchers], None);
         check_home(&[blocks, state], Some("genesis.json is gone"));

@@ -12,7 +12,7 @@ use anyhow::{Context, anyhow, bail};
 use axum::Router;
 use comet::{
     process::{self, Binary, Settings, State},
-    rpc::Client,
+    rpc::{Client, RpcError},
 };
 use consensus_abci::{
     app::App,
@@ -117,14 +117,39 @@ impl CometBft {
     }
 
     /// Somebody else's RPC may be that of another chain: what is sent there would never come here.
+    /// It opens when CometBFT has met the application, so it is waited for.
     fn check_chain(&self, app: &App) -> anyhow::Result<()> {
         if let Some(process) = &self.process {
             let process = process.lock().unwrap_or_else(PoisonError::into_inner);
             return process.wait_running(GENESIS_MAX).map_err(|sentence| anyhow!(sentence));
         }
-        let status = self.client.status().with_context(|| {
-            format!("--rpc must be where that CometBFT serves its RPC, and is {}", self.rpc)
-        })?;
+        let mut said: Option<Instant> = None;
+        let status = loop {
+            match self.client.status() {
+                Ok(status) => break status,
+                Err(RpcError::Unreachable { .. }) => {}
+                Err(error) => {
+                    return Err(error).with_context(|| {
+                        format!(
+                            "--rpc must be where that CometBFT serves its RPC, and is {}",
+                            self.rpc
+                        )
+                    });
+                }
+            }
+            if let Some(failure) = self.halted() {
+                bail!("{failure}");
+            }
+            if said.is_none_or(|said| said.elapsed() > REMINDER) {
+                said = Some(Instant::now());
+                tracing::warn!(
+                    "waiting for CometBFT: start it with proxy_app = \"{}\", its RPC at {} (--rpc)",
+                    self.server.local_addr(),
+                    self.rpc
+                );
+            }
+            thread::sleep(POLL);
+        };
         let own = app.snapshot().chain_id().unwrap_or_default().to_owned();
         if status.chain_id != own {
             bail!(

@@ -201,6 +201,15 @@ enum Step {
     Doubtful { until_height: u64 },
 }
 
+/// Whether a transaction that came into no block says anything about its vouchers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Attempt {
+    /// The chain had it.
+    Failed,
+    /// It did not: it could not be reached, or was further than known here.
+    Void,
+}
+
 impl Submitter {
     /// A submitter that knows nothing of the chain yet. `wallet` signs and pays the fees: the payee's
     /// key or its relay's, since the chain takes vouchers from nobody else.
@@ -400,7 +409,13 @@ impl Submitter {
                     pending.step = Step::Doubtful { until_height: height.saturating_add(2) };
                     self.nonce = None;
                 }
-                Some(ResultCode::Expired | ResultCode::Fee) => self.sign_again(nonce),
+                // The chain is ahead of what is known of it here, as after an outage: a moment later
+                // it is not.
+                Some(ResultCode::Expired) => {
+                    self.retry_at_ms = now_ms.saturating_add(RETRY_MS);
+                    self.sign_again(nonce, Attempt::Void);
+                }
+                Some(ResultCode::Fee) => self.sign_again(nonce, Attempt::Failed),
                 _ => self.refused(nonce, code, log),
             },
         }
@@ -416,9 +431,11 @@ impl Submitter {
             // They change nothing: the nonce is not used, or by another.
             Some(ResultCode::Nonce) => {
                 self.nonce = None;
-                self.sign_again(nonce);
+                self.sign_again(nonce, Attempt::Failed);
             }
-            Some(ResultCode::Expired | ResultCode::Fee) => self.sign_again(nonce),
+            Some(ResultCode::Expired | ResultCode::Fee) => {
+                self.sign_again(nonce, Attempt::Failed);
+            }
             // Of the whole, uncharged, or of its first entry when all are bad, charged: the account
             // knows.
             Some(
@@ -475,19 +492,29 @@ impl Submitter {
             Step::Doubtful { until_height } => height >= until_height,
             Step::Ready | Step::Asked | Step::Taken => height > pending.valid_until_height,
         };
-        let over: Vec<u64> = self
+        let attempt = |pending: &Pending| match pending.step {
+            Step::Taken | Step::Doubtful { .. } => Attempt::Failed,
+            // Nobody could be reached while it was good.
+            Step::Ready | Step::Asked => Attempt::Void,
+        };
+        let over: Vec<(u64, Attempt)> = self
             .pending
             .iter()
             .filter(|(_, pending)| is_over(pending))
-            .map(|(nonce, _)| *nonce)
+            .map(|(nonce, pending)| (*nonce, attempt(pending)))
             .collect();
-        for nonce in over {
-            self.sign_again(nonce);
+        for (nonce, attempt) in over {
+            self.sign_again(nonce, attempt);
         }
     }
 
-    fn sign_again(&mut self, nonce: u64) {
-        let Some(pending) = self.pending.remove(&nonce) else { return };
+    fn sign_again(&mut self, nonce: u64, attempt: Attempt) {
+        let Some(mut pending) = self.pending.remove(&nonce) else { return };
+        if attempt == Attempt::Void {
+            for entry in &mut pending.entries {
+                entry.signed = entry.signed.saturating_sub(1);
+            }
+        }
         let (again, too_often): (Vec<Waiting>, Vec<Waiting>) =
             pending.entries.into_iter().partition(|entry| entry.signed < RESIGN_MAX);
         for entry in again {

@@ -411,6 +411,26 @@ fn what_never_comes_into_a_block_is_given_back_in_the_end() {
 }
 
 #[test]
+fn an_outage_of_the_chain_costs_no_attempt() {
+    let mut world = World::new();
+    world.redeem(vec![voucher(0, 500)]);
+    world.mempool.clear();
+    world.is_available = false;
+    // All these blocks come at once when the chain is back, before it takes anything.
+    for _ in 0..=(VALID_BLOCKS + 1) * u64::from(RESIGN_MAX) * 2 {
+        world.now_ms += RETRY_MS;
+        world.empty_block();
+    }
+    assert!(!world.events.iter().any(|event| matches!(event, RedeemEvent::GaveUp { .. })));
+    world.is_available = true;
+    world.now_ms += RETRY_MS;
+    world.tell(Input::Tick);
+    world.block();
+    assert_eq!(world.paid(&voucher(0, 0)), 500);
+    assert!(world.submitter.is_idle());
+}
+
+#[test]
 fn an_empty_fee_wallet_says_which_account_to_fund() {
     let mut world = World::new();
     world.account.balance = Balance::of(100);
