@@ -74,6 +74,8 @@ impl FromStr for RpcUrl {
         }
         let port = match authority.port() {
             Some(port) => Some(port.as_u16()).filter(|port| *port != 0).ok_or_else(syntax)?,
+            // Something stands there that is no port.
+            None if authority.as_str() != authority.host() => return Err(syntax()),
             None if is_tls => 443,
             None => 80,
         };
