@@ -22,7 +22,9 @@ use crate::config::chain as config;
 const KEY_PATH: &str = "/store/app/key";
 /// How long is waited for the block whose header proves the state asked for.
 const NEXT_BLOCK: Duration = Duration::from_secs(15);
-/// Between two looks for it.
+/// How long is waited so that the newest state is the one that is proved.
+const FRESH_WAIT: Duration = Duration::from_secs(3);
+/// Between two looks for a block.
 const POLL: Duration = Duration::from_millis(200);
 
 /// A record's bytes and what stands behind them.
@@ -158,7 +160,10 @@ impl Follower {
         let header = match height {
             // The state after a block is named by the header of the next.
             Some(height) => self.header(Some(height.checked_add(1).context("no such height")?))?,
-            None => self.header(None)?,
+            None => {
+                self.await_next()?;
+                self.header(None)?
+            }
         };
         let header = header.signed_header.header;
         let height = header.height.value() - 1;
@@ -184,6 +189,17 @@ impl Follower {
         let began = self.light.as_ref().map(|(_, began)| began.clone());
         let began = began.expect("a header was verified above");
         Ok(Answer { height, value, basis: Basis::Proved { began, header: header.hash() } })
+    }
+
+    /// Waits for the header that names the newest state, so that whoever asks sees what a block has
+    /// just done. Where blocks are rarer than [`FRESH_WAIT`] the state before is good enough.
+    fn await_next(&self) -> anyhow::Result<()> {
+        let newest = self.primary().status()?.latest_height;
+        let until = Instant::now() + FRESH_WAIT;
+        while Instant::now() < until && self.primary().status()?.latest_height <= newest {
+            thread::sleep(POLL);
+        }
+        Ok(())
     }
 
     /// A verified block: the one at `height`, waited for where it is the next to come, or the
