@@ -115,7 +115,7 @@ impl Node {
 #[test]
 fn each_line_of_a_log_for_programs_is_one_object() {
     let home = TempDir::new();
-    let node = Node::start(&home.0, "--log-format json --log debug", None);
+    let node = Node::start(&home.0, "--log-format json --log info", None);
     node.get("/healthz");
     let log = node.end();
     assert!(log.lines().count() >= 3, "{log}");

@@ -76,13 +76,15 @@ impl LocalChain {
                 home.display()
             );
         }
-        stamp::claim_engine(
-            home,
-            match config.comet {
-                Comet::Embedded => stamp::Engine::Embedded,
-                Comet::Spawn | Comet::External => stamp::Engine::Cometbft,
-            },
-        )?;
+        let engine = match config.comet {
+            Comet::Embedded => stamp::Engine::Embedded,
+            Comet::Spawn | Comet::External => stamp::Engine::Cometbft,
+        };
+        // Another one's blocks are refused before anything is touched; the home is claimed when
+        // this one has begun, since a start that fails makes no blocks.
+        if stamp::read(home)?.is_some_and(|stamp| stamp.engine.is_some()) {
+            stamp::claim_engine(home, engine)?;
+        }
         home::create_dir(&dir)?;
         home::create_dir(&config_dir)?;
         let validator = ValidatorKey::load_or_create(&config_dir.join("priv_validator_key.json"))?;
@@ -111,6 +113,7 @@ impl LocalChain {
                 Maker::Comet(Box::new(CometBft::start(home, &app, config, rpc, spawn)?))
             }
         };
+        stamp::claim_engine(home, engine)?;
         let chain_id = app.snapshot().chain_id().unwrap_or_default().to_owned();
         Ok(Self { app, maker, chain_id })
     }
