@@ -83,6 +83,7 @@ fn without_a_word_the_defaults_hold() {
             wholesale-per-gb = "0"                    # default
             serve-free = []                           # default
             sessions-max = 57344                      # default
+            log = "info,str0m=error,str0m_proto=error,is=error,dimpl=error,sctp_proto=error"  # default
             log-format = "text"                       # default
         "#]],
     );
@@ -129,6 +130,7 @@ fn a_flag_beats_the_environment_beats_the_file_beats_the_default() {
             wholesale-per-gb = "0"                    # default
             serve-free = []                           # default
             sessions-max = 24576                      # default
+            log = "info,str0m=error,str0m_proto=error,is=error,dimpl=error,sctp_proto=error"  # default
             log-format = "text"                       # default
         "#]],
     );
