@@ -22,7 +22,7 @@ pub struct Status {
     pub moniker: String,
     /// Height of the newest block; 0 before the first.
     pub latest_height: u64,
-    /// Hash of the newest block's header.
+    /// Hash of the newest block's header; none before the first.
     pub latest_hash: Hash,
     /// App hash in the newest block's header: the state before that block.
     pub latest_app_hash: Vec<u8>,
@@ -237,6 +237,7 @@ struct RawNode {
 
 #[derive(Deserialize)]
 struct RawSync {
+    #[serde(deserialize_with = "hash_or_none")]
     latest_block_hash: Hash,
     #[serde(deserialize_with = "hex_bytes")]
     latest_app_hash: Vec<u8>,
@@ -437,6 +438,12 @@ fn hash32<'de, D: Deserializer<'de>>(from: D) -> Result<[u8; 32], D::Error> {
     bytes.try_into().map_err(|_| D::Error::custom("a hash has 32 bytes"))
 }
 
+/// A hash, or an empty text where there is none yet.
+fn hash_or_none<'de, D: Deserializer<'de>>(from: D) -> Result<Hash, D::Error> {
+    let bytes = hex_bytes(from)?;
+    Hash::try_from(bytes).map_err(D::Error::custom)
+}
+
 #[derive(Deserialize)]
 struct RawProof {
     #[serde(default, deserialize_with = "list")]
@@ -457,4 +464,30 @@ fn proof_ops<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<ProofOp>, D::Erro
     let proof: Option<RawProof> = Option::deserialize(from)?;
     let ops = proof.map(|proof| proof.ops).unwrap_or_default();
     Ok(ops.into_iter().map(|op| ProofOp { kind: op.kind, key: op.key, data: op.data }).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_chain_without_a_block_has_no_hash_yet() {
+        let sync = |hash: &str| {
+            serde_json::from_value::<RawSync>(json!({
+                "latest_block_hash": hash,
+                "latest_app_hash": "",
+                "latest_block_height": "0",
+                "latest_block_time": "1970-01-01T00:00:00Z",
+                "earliest_block_height": "0",
+                "catching_up": false,
+            }))
+        };
+        assert_eq!(sync("").map(|sync| sync.latest_block_hash).ok(), Some(Hash::None));
+        let hash = "AB".repeat(32);
+        let read = sync(&hash).map(|sync| sync.latest_block_hash.to_string());
+        assert_eq!(read.ok(), Some(hash));
+        assert!(sync("AB").is_err() && sync("no hex").is_err());
+    }
 }
