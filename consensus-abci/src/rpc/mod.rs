@@ -52,7 +52,7 @@ pub fn router(engine: Engine) -> Router {
 }
 
 /// Anybody's page may read the chain and broadcast: no answer depends on who asks.
-async fn cors(request: Request<Body>, next: Next) -> Response {
+pub async fn cors(request: Request<Body>, next: Next) -> Response {
     let preflight = request.method() == Method::OPTIONS;
     let mut response = match preflight {
         true => StatusCode::NO_CONTENT.into_response(),

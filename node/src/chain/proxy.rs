@@ -12,8 +12,8 @@ use axum::{
         Request, State, WebSocketUpgrade,
         ws::{Message, WebSocket},
     },
-    http::{HeaderValue, Method, StatusCode, header},
-    middleware::{self, Next},
+    http::{Method, StatusCode, header},
+    middleware,
     response::{IntoResponse, Response},
     routing::{any, get},
 };
@@ -49,24 +49,8 @@ pub fn router(endpoints: Vec<String>) -> Router {
         // Nested under a path, that path itself is no business of a fallback.
         .route("/", any(forward))
         .fallback(forward)
-        .layer(middleware::from_fn(cors))
+        .layer(middleware::from_fn(consensus_abci::rpc::cors))
         .with_state(upstream)
-}
-
-/// Anybody's page may read the chain: no answer depends on who asks.
-async fn cors(request: Request, next: Next) -> Response {
-    let mut response = match request.method() == Method::OPTIONS {
-        true => StatusCode::NO_CONTENT.into_response(),
-        false => next.run(request).await,
-    };
-    for (name, value) in [
-        (header::ACCESS_CONTROL_ALLOW_ORIGIN, "*"),
-        (header::ACCESS_CONTROL_ALLOW_METHODS, "GET, POST, OPTIONS"),
-        (header::ACCESS_CONTROL_ALLOW_HEADERS, "Content-Type"),
-    ] {
-        response.headers_mut().insert(name, HeaderValue::from_static(value));
-    }
-    response
 }
 
 async fn forward(State(upstream): State<Upstream>, request: Request) -> Response {

@@ -56,19 +56,7 @@ pub fn router(face: Arc<ChainFace>) -> Router {
 }
 
 async fn chain(State(face): Face) -> Result<Response, Problem> {
-    let params = face.chain.params().map_err(|error| pay::unreadable(&error))?;
-    let head = face.chain.head();
-    Ok(fresh(json!({
-        "chain_id": face.chain.chain_id(),
-        "engine": face.chain.engine(),
-        "rpc": "/rpc",
-        "height": head.height,
-        "block_time_ms": head.block_time_ms,
-        "halted": face.chain.halted(),
-        "faucet": false,
-        "relay": null,
-        "params": pay::wallet_params(&params),
-    })))
+    Ok(fresh(pay::chain_facts(&*face.chain)?))
 }
 
 async fn status(State(face): Face) -> Response {

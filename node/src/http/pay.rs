@@ -18,7 +18,7 @@ use axum::{
     http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
 };
-use chain_types::{AccountId, Params, SignedToken, StreamId, hex};
+use chain_types::{AccountId, SignedToken, StreamId, hex};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use settlement::{Admit, Refusal};
@@ -283,41 +283,43 @@ pub async fn frames(
 /// `GET /api/chain`: what a wallet must know before it pays.
 pub async fn chain(State(http): State<Http>) -> Result<Response, Problem> {
     let paying = paying(&http)?;
-    let params = paying.chain.params().map_err(|error| unreadable(&error))?;
-    let head = paying.chain.head();
-    let answer = json!({
-        "chain_id": paying.chain.chain_id(),
-        "engine": paying.chain.engine(),
-        "rpc": "/rpc",
-        "height": head.height,
-        "block_time_ms": head.block_time_ms,
-        "halted": paying.chain.halted(),
-        "faucet": paying.faucet.is_some(),
-        "relay": {
-            "account": paying.payee,
-            "relay_key": paying.relay_key,
-            "fingerprint": hex::text(&http.control.relay().fingerprint()),
-        },
-        "params": wallet_params(&params),
-        // Wallets take rate and relay_key from here until there is a light client.
-        "unproved": true,
+    let mut answer = chain_facts(&*paying.chain)?;
+    answer["faucet"] = paying.faucet.is_some().into();
+    answer["relay"] = json!({
+        "account": paying.payee,
+        "relay_key": paying.relay_key,
+        "fingerprint": hex::text(&http.control.relay().fingerprint()),
     });
+    // Wallets take rate and relay_key from here until they have the light client.
+    answer["unproved"] = true.into();
     Ok(fresh(answer))
 }
 
-/// The parameters that a wallet reckons with.
-pub fn wallet_params(params: &Params) -> serde_json::Value {
-    json!({
-        "fee_base": params.fee_base,
-        "fee_per_byte": params.fee_per_byte,
-        "fee_per_voucher": params.fee_per_voucher,
-        "close_window_ms": params.close_window_ms,
-        "close_window_blocks": params.close_window_blocks,
-        "notice_blocks": params.notice_blocks,
-        "channel_blocks_min": params.channel_blocks_min,
-        "min_deposit": params.deposit_min(),
-        "min_new_account": params.new_account_min(),
-    })
+/// What every node says about its chain; one that relays puts itself into it.
+pub fn chain_facts(chain: &dyn NodeChain) -> Result<serde_json::Value, Problem> {
+    let params = chain.params().map_err(|error| unreadable(&error))?;
+    let head = chain.head();
+    Ok(json!({
+        "chain_id": chain.chain_id(),
+        "engine": chain.engine(),
+        "rpc": "/rpc",
+        "height": head.height,
+        "block_time_ms": head.block_time_ms,
+        "halted": chain.halted(),
+        "faucet": false,
+        "relay": null,
+        "params": {
+            "fee_base": params.fee_base,
+            "fee_per_byte": params.fee_per_byte,
+            "fee_per_voucher": params.fee_per_voucher,
+            "close_window_ms": params.close_window_ms,
+            "close_window_blocks": params.close_window_blocks,
+            "notice_blocks": params.notice_blocks,
+            "channel_blocks_min": params.channel_blocks_min,
+            "min_deposit": params.deposit_min(),
+            "min_new_account": params.new_account_min(),
+        },
+    }))
 }
 
 /// Who asks the faucet.
@@ -422,6 +424,6 @@ fn paying(http: &Http) -> Result<Arc<Paying>, Problem> {
     })
 }
 
-pub fn unreadable(error: &settlement::ChainError) -> Problem {
+fn unreadable(error: &settlement::ChainError) -> Problem {
     Problem::new(StatusCode::SERVICE_UNAVAILABLE, "chain_unreadable", sentence(&error.to_string()))
 }
