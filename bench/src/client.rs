@@ -12,8 +12,9 @@ use str0m::media::{Direction, MediaKind, Mid, Pt};
 use str0m::net::{Protocol, Receive};
 use str0m::{Candidate, Event, Input, Output, Rtc, RtcError};
 
-use crate::http::{Base, HttpError, location_path};
+use crate::http::{HttpError, location_path};
 use crate::payload::Kind;
+use crate::signal::Target;
 use crate::socket::{self, Arrival, Gro};
 
 /// What a client does with the stream it joins.
@@ -54,7 +55,7 @@ pub enum JoinError {
 
 /// What all clients of a run share.
 pub struct Joiner {
-    base: Base,
+    target: Target,
     server: SocketAddr,
     bearer: Option<String>,
     gro: Gro,
@@ -90,14 +91,14 @@ pub struct Client {
 }
 
 impl Joiner {
-    /// Prepares clients for the server at `base`.
-    pub fn new(base: Base, bearer: Option<String>, gro: Gro) -> Result<Self, JoinError> {
+    /// Prepares clients for `target`.
+    pub fn new(target: Target, bearer: Option<String>, gro: Gro) -> Result<Self, JoinError> {
         let crypto = Arc::new(str0m::crypto::from_feature_flags());
         let certificate = crypto
             .dtls_provider
             .generate_certificate()
             .ok_or_else(|| std::io::Error::other("no DTLS certificate could be made"))?;
-        Ok(Self { server: base.resolve()?, base, bearer, gro, crypto, certificate })
+        Ok(Self { server: target.base().resolve()?, target, bearer, gro, crypto, certificate })
     }
 
     /// Offers audio and video for `stream` and takes the answer. Blocks on HTTP only.
@@ -124,7 +125,7 @@ impl Joiner {
         let (offer, pending) = api.apply().expect("two media were added");
         let path = format!("/{endpoint}/{stream}");
         let answer =
-            self.base.request("POST", &path, self.bearer.as_deref(), &offer.to_sdp_string())?;
+            self.target.base().request("POST", &path, self.bearer.as_deref(), &offer.to_sdp_string())?;
         if answer.status != 201 {
             let reason = answer.body.lines().next().unwrap_or_default().to_owned();
             return Err(JoinError::Refused { path, status: answer.status, reason });
@@ -157,7 +158,7 @@ impl Joiner {
 
     /// Ends a session by `DELETE`; the HTTP status.
     pub fn leave(&self, session_path: &str) -> Result<u16, HttpError> {
-        Ok(self.base.request("DELETE", session_path, self.bearer.as_deref(), "")?.status)
+        Ok(self.target.base().request("DELETE", session_path, self.bearer.as_deref(), "")?.status)
     }
 }
 

@@ -11,12 +11,12 @@ use anyhow::{Context, bail};
 
 use crate::client::{JoinError, Joiner, Role};
 use crate::histogram::Histogram;
-use crate::http::Base;
 use crate::metrics::Metrics;
 use crate::payload::Kind;
 use crate::publisher::{Published, Publisher};
 use crate::report::{Generator, Latency, Packets, Report, Sending, ServerCost};
 use crate::server::{self, CpuSample};
+use crate::signal::Target;
 use crate::socket::Gro;
 use crate::trace::Trace;
 use crate::viewer::{Check, Viewer};
@@ -32,8 +32,8 @@ const PLAYING_MAX: Duration = Duration::from_secs(20);
 /// What to run.
 #[derive(Debug, Clone)]
 pub struct LoadConfig {
-    /// `http://host:port`.
-    pub base: Base,
+    /// The server.
+    pub target: Target,
     /// Bearer token of WHIP and WHEP.
     pub bearer: Option<String>,
     /// Stream name; with several publishers, `-0`, `-1` … is appended.
@@ -64,7 +64,7 @@ pub struct LoadConfig {
 
 /// Runs it; `Err` when nothing could be measured.
 pub fn run(config: &LoadConfig) -> anyhow::Result<Report> {
-    let joiner = Joiner::new(config.base.clone(), config.bearer.clone(), config.gro)?;
+    let joiner = Joiner::new(config.target.clone(), config.bearer.clone(), config.gro)?;
     let awaited = if config.trace.has(Kind::Video) { Kind::Video } else { Kind::Audio };
     let mut run = Run::start(config, joiner, awaited)?;
     let outcome = run.publish().and_then(|()| run.view()).and_then(|()| run.measure());
@@ -257,7 +257,7 @@ impl<'a> Run<'a> {
     }
 
     fn metrics(&self) -> Option<Metrics> {
-        let answer = self.config.base.request("GET", "/metrics", None, "").ok()?;
+        let answer = self.config.target.base().request("GET", "/metrics", None, "").ok()?;
         let metrics = Metrics::parse(&answer.body);
         (answer.status == 200 && !metrics.is_empty()).then_some(metrics)
     }

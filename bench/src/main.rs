@@ -9,28 +9,13 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 
-mod child;
-mod client;
-mod histogram;
-mod http;
-mod load;
-mod matrix;
-mod metrics;
-mod payload;
-mod publisher;
-mod reference;
-mod report;
-mod server;
-mod socket;
-mod trace;
-mod viewer;
-mod worker;
-
-use load::LoadConfig;
-use matrix::MatrixConfig;
-use report::Thresholds;
-use socket::Gro;
-use trace::Trace;
+use bench::load::{self, LoadConfig};
+use bench::matrix::{self, MatrixConfig};
+use bench::reference;
+use bench::report::Thresholds;
+use bench::signal::Target;
+use bench::socket::Gro;
+use bench::trace::Trace;
 
 /// Load generator for WHIP and WHEP servers.
 #[derive(Parser)]
@@ -112,7 +97,7 @@ struct LoadArgs {
     /// Length of the counted window: 20s, 500ms, 2m.
     #[arg(long, default_value = "20s", value_parser = parse_duration)]
     duration: Duration,
-    /// video-2400k, audio, or a file in the form that bench/traces describes.
+    /// video-2400k, bursts-2400k, audio, or a file in the form that bench/traces describes.
     #[arg(long, default_value = "video-2400k")]
     trace: String,
     /// Server process, for CPU and memory.
@@ -172,7 +157,7 @@ fn main() -> ExitCode {
 
 fn load(args: &LoadArgs) -> anyhow::Result<ExitCode> {
     let report = load::run(&LoadConfig {
-        base: http::Base::parse(&args.base)?,
+        target: Target::whip(&args.base)?,
         bearer: args.token.clone(),
         stream: args.stream.clone(),
         viewers: args.viewers,

@@ -14,6 +14,7 @@ use crate::child::{Kind, Server};
 use crate::load::{self, LoadConfig};
 use crate::report::Report;
 use crate::server;
+use crate::signal::Target;
 use crate::socket::Gro;
 use crate::trace::Trace;
 
@@ -114,7 +115,7 @@ fn run_case(
 ) -> anyhow::Result<Report> {
     let server = Server::start(kind, &config.node)?;
     let load = LoadConfig {
-        base: server.base.clone(),
+        target: Target::Whip(server.base.clone()),
         bearer: None,
         stream: "bench".to_owned(),
         viewers,

@@ -12,6 +12,7 @@ const PAYLOAD_BYTES_MAX: usize = 1200;
 /// Most packets of a trace; a longer one is refused.
 const PACKETS_MAX: usize = 1_000_000;
 const VIDEO_2400K: &str = include_str!("../traces/video-2400k.txt");
+const BURSTS_2400K: &str = include_str!("../traces/bursts-2400k.txt");
 const AUDIO: &str = include_str!("../traces/audio.txt");
 
 /// One packet of a trace.
@@ -75,6 +76,7 @@ impl Trace {
     pub fn built_in(name: &str) -> Option<Self> {
         let text = match name {
             "video-2400k" => VIDEO_2400K,
+            "bursts-2400k" => BURSTS_2400K,
             "audio" => AUDIO,
             _ => return None,
         };

@@ -1,0 +1,19 @@
+//! Real WebRTC clients in number, against any server that speaks WHIP and WHEP, and what they saw.
+
+pub mod child;
+pub mod client;
+pub mod histogram;
+pub mod http;
+pub mod load;
+pub mod matrix;
+pub mod metrics;
+pub mod payload;
+pub mod publisher;
+pub mod reference;
+pub mod report;
+pub mod server;
+pub mod signal;
+pub mod socket;
+pub mod trace;
+pub mod viewer;
+pub mod worker;
