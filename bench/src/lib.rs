@@ -13,6 +13,7 @@ pub mod reference;
 pub mod report;
 pub mod server;
 pub mod signal;
+pub mod sink;
 pub mod socket;
 pub mod trace;
 pub mod viewer;
