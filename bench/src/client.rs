@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use str0m::change::SdpAnswer;
+use str0m::channel::{ChannelConfig, ChannelId, Reliability};
 use str0m::config::{CryptoProvider, DtlsCert};
 use str0m::error::SdpError;
 use str0m::format::Codec;
@@ -51,6 +52,27 @@ pub enum JoinError {
     /// The answer does not fit the offer.
     #[error("SDP answer does not fit: {0}")]
     Rtc(#[from] RtcError),
+    /// The server and the one who pays do not agree.
+    #[error("paying: {0}")]
+    Paying(String),
+}
+
+/// Called with the client's own address before the server is asked.
+pub type OnBound<'a> = &'a mut dyn FnMut(SocketAddr) -> std::io::Result<()>;
+
+/// Takes an SDP offer to the server in place of the target's own signalling; the answer's SDP, and
+/// the session's path.
+pub type Exchange<'a> = &'a mut dyn FnMut(&str) -> Result<(String, Option<String>), JoinError>;
+
+/// What a join may need beside role and stream.
+#[derive(Default)]
+pub struct JoinWith<'a> {
+    /// See [`OnBound`].
+    pub bound: Option<OnBound<'a>>,
+    /// Label of a data channel, unordered, that is offered with the media.
+    pub channel: Option<&'a str>,
+    /// See [`Exchange`].
+    pub exchange: Option<Exchange<'a>>,
 }
 
 /// What all clients of a run share.
@@ -88,6 +110,7 @@ pub struct Client {
     video_rtx_pt: Option<Pt>,
     video_mid: Mid,
     audio_mid: Mid,
+    channel: Option<ChannelId>,
 }
 
 impl Joiner {
@@ -103,8 +126,21 @@ impl Joiner {
 
     /// Offers audio and video for `stream` and takes the answer. Blocks on HTTP only.
     pub fn join(&self, role: Role, stream: &str) -> Result<Joined, JoinError> {
+        self.join_with(role, stream, JoinWith::default())
+    }
+
+    /// As [`Joiner::join`], with hooks.
+    pub fn join_with(
+        &self,
+        role: Role,
+        stream: &str,
+        with: JoinWith<'_>,
+    ) -> Result<Joined, JoinError> {
         let started = Instant::now();
         let (socket, local) = socket::bind_towards(self.server, self.gro)?;
+        if let Some(bound) = with.bound {
+            bound(local)?;
+        }
         let mut rtc = Rtc::builder()
             .set_rtp_mode(true)
             .set_crypto_provider(Arc::clone(&self.crypto))
@@ -122,15 +158,32 @@ impl Joiner {
         let mut api = rtc.sdp_api();
         let audio_mid = api.add_media(MediaKind::Audio, direction, None, None, None);
         let video_mid = api.add_media(MediaKind::Video, direction, None, None, None);
+        let channel = with.channel.map(|label| {
+            api.add_channel_with_config(ChannelConfig {
+                label: label.to_owned(),
+                ordered: false,
+                reliability: Reliability::Reliable,
+                ..ChannelConfig::default()
+            })
+        });
         let (offer, pending) = api.apply().expect("two media were added");
-        let path = format!("/{endpoint}/{stream}");
-        let answer =
-            self.target.base().request("POST", &path, self.bearer.as_deref(), &offer.to_sdp_string())?;
-        if answer.status != 201 {
-            let reason = answer.body.lines().next().unwrap_or_default().to_owned();
-            return Err(JoinError::Refused { path, status: answer.status, reason });
-        }
-        let sdp = SdpAnswer::from_sdp_string(&answer.body)?;
+        let offer = offer.to_sdp_string();
+        let (answer, session_path) = match with.exchange {
+            Some(exchange) => exchange(&offer)?,
+            None => {
+                let path = format!("/{endpoint}/{stream}");
+                let bearer = self.bearer.as_deref();
+                let answer = self.target.base().request("POST", &path, bearer, &offer)?;
+                if answer.status != 201 {
+                    let reason = answer.body.lines().next().unwrap_or_default().to_owned();
+                    return Err(JoinError::Refused { path, status: answer.status, reason });
+                }
+                let location = answer.location.as_deref();
+                let location = location.map(|location| location_path(location).to_owned());
+                (answer.body, location)
+            }
+        };
+        let sdp = SdpAnswer::from_sdp_string(&answer)?;
         rtc.sdp_api().accept_answer(pending, sdp)?;
         let codec = |codec: Codec| {
             let params = rtc.codec_config().params().iter();
@@ -139,8 +192,6 @@ impl Joiner {
             (params.pt(), params.resend())
         };
         let ((video_pt, video_rtx_pt), (audio_pt, _)) = (codec(Codec::Vp8), codec(Codec::Opus));
-        let session_path =
-            answer.location.as_deref().map(|location| location_path(location).to_owned());
         let client = Client {
             socket,
             local,
@@ -152,6 +203,7 @@ impl Joiner {
             video_rtx_pt,
             video_mid,
             audio_mid,
+            channel,
         };
         Ok(Joined { client, session_path })
     }
@@ -212,6 +264,14 @@ impl Client {
             track.write_rtp(write.marker(rtp.marker).nackable(rtp.kind == Kind::Video));
         }
         self.handle_timeout(now, on)
+    }
+
+    /// Sends a binary message on the data channel; false while it is not open, or full.
+    pub fn send_message(&mut self, message: &[u8]) -> Result<bool, RtcError> {
+        match self.channel.and_then(|id| self.rtc.channel(id)) {
+            Some(mut channel) => channel.write(true, message),
+            None => Ok(false),
+        }
     }
 
     /// Whether a packet's payload type is that of a retransmission (RFC 4588).
