@@ -9,14 +9,15 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 
-use crate::client::{JoinError, Joiner, Role};
+use crate::client::{JoinError, JoinWith, Joiner, OnBound, Role};
 use crate::histogram::Histogram;
 use crate::metrics::Metrics;
 use crate::payload::Kind;
 use crate::publisher::{Published, Publisher};
-use crate::report::{Generator, Latency, Packets, Report, Sending, ServerCost};
+use crate::report::{Generator, Latency, Packets, Report, Sending, ServerCost, Ticks};
 use crate::server::{self, CpuSample};
 use crate::signal::Target;
+use crate::sink::Sink;
 use crate::socket::Gro;
 use crate::trace::Trace;
 use crate::viewer::{Check, Viewer};
@@ -29,8 +30,14 @@ const DRAIN: Duration = Duration::from_millis(1500);
 /// How long publishers may take to connect, and viewers to play after the last join.
 const PLAYING_MAX: Duration = Duration::from_secs(20);
 
+/// The server's gauge of the longest turn in the last second, and its histogram of all turns.
+const TICK_GAUGE: &str = "sutantra_sfu_longest_tick_seconds";
+const TICK_HISTOGRAM: &str = "sutantra_sfu_tick_seconds_bucket";
+/// Between two looks at the gauge.
+const GAUGE_EVERY: Duration = Duration::from_millis(900);
+
 /// What to run.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct LoadConfig {
     /// The server.
     pub target: Target,
@@ -60,6 +67,39 @@ pub struct LoadConfig {
     pub gro: Gro,
     /// Share of the SRTP and SRTCP packets that viewers throw away, 0 to 1.
     pub drop_share: f64,
+    /// Takes the media of the viewers that do not hear.
+    pub sink: Option<Arc<dyn Sink>>,
+    /// With a sink, viewer n hears media when n is a multiple of this; the others need only be
+    /// connected. Without a sink all hear.
+    pub hear_every: usize,
+}
+
+impl LoadConfig {
+    /// One publisher of `trace`, a hundred viewers at fifty a second, twenty seconds.
+    pub fn new(target: Target, trace_name: &str, trace: Arc<Trace>) -> Self {
+        Self {
+            target,
+            bearer: None,
+            stream: "bench".to_owned(),
+            viewers: 100,
+            publishers: 1,
+            duration: Duration::from_secs(20),
+            ramp_per_second: 50,
+            trace,
+            trace_name: trace_name.to_owned(),
+            pid: None,
+            threads: 1,
+            sample_every: 10,
+            gro: Gro::Off,
+            drop_share: 0.0,
+            sink: None,
+            hear_every: 1,
+        }
+    }
+
+    fn hears(&self, viewer: usize) -> bool {
+        self.sink.is_none() || viewer.is_multiple_of(self.hear_every.max(1))
+    }
 }
 
 /// Runs it; `Err` when nothing could be measured.
@@ -83,7 +123,14 @@ struct Run<'a> {
     session_paths: Vec<String>,
     refused: Vec<String>,
     rss_before: Option<u64>,
+    joining: Option<Joining>,
     progress: Progress,
+}
+
+/// What the joining cost the server.
+struct Joining {
+    cpu: Option<server::CpuUsed>,
+    ticks: Option<Ticks>,
 }
 
 /// What the main thread saw at the edges of the window.
@@ -96,6 +143,7 @@ struct Window {
     rss: Option<u64>,
     metrics: Option<(Metrics, Metrics)>,
     own_cpu: server::CpuUsed,
+    sink_dropped: u64,
 }
 
 impl<'a> Run<'a> {
@@ -123,6 +171,7 @@ impl<'a> Run<'a> {
             session_paths: Vec::new(),
             refused: Vec::new(),
             rss_before: None,
+            joining: None,
             progress: Progress::new(),
         })
     }
@@ -155,18 +204,28 @@ impl<'a> Run<'a> {
     }
 
     fn view(&mut self) -> anyhow::Result<()> {
+        let (early_cpu, early_metrics) = (self.cpu()?, self.metrics());
+        let mut longest = LongestTick::default();
+        let mut admitted = 0;
         let began = Instant::now();
         let gap = Duration::from_secs(1) / self.config.ramp_per_second.max(1);
         for number in 0..self.config.viewers {
             let due = began + gap * u32::try_from(number).unwrap_or(u32::MAX);
             std::thread::sleep(due.saturating_duration_since(Instant::now()));
             let publisher = number % usize::from(self.config.publishers);
-            match self.joiner.join(Role::Viewer, &self.stream(publisher)) {
+            let (hears, sink) = (self.config.hears(number), self.config.sink.clone());
+            let mut tell_sink = |local| sink.as_ref().map_or(Ok(()), |sink| sink.hear(local));
+            let bound: Option<OnBound<'_>> = if hears { Some(&mut tell_sink) } else { None };
+            let with = JoinWith { bound, ..JoinWith::default() };
+            longest.look(|| self.metrics());
+            match self.joiner.join_with(Role::Viewer, &self.stream(publisher), with) {
                 Ok(joined) => {
+                    admitted += 1;
                     self.session_paths.extend(joined.session_path.clone());
                     let whole = number % self.config.sample_every.max(1) == 0;
                     let check = if whole { Check::Whole } else { Check::Record };
-                    let viewer = Box::new(Viewer::new(publisher as u16, check));
+                    let mut viewer = Box::new(Viewer::new(publisher as u16, check));
+                    viewer.hears = hears;
                     let worker = number % self.workers.len();
                     self.tell(worker, Command::View(Box::new(joined), viewer))?;
                 }
@@ -175,9 +234,16 @@ impl<'a> Run<'a> {
             }
             self.progress.show("joining", &self.live, self.config.viewers);
         }
-        let wanted = (self.config.viewers - self.refused.len()) as u64;
         // Those who never play are counted and named by the verdict; the others are measured.
-        self.wait("waiting for media", |live| load(&live.playing) + load(&live.ended) >= wanted);
+        self.wait("waiting for media", |live| load(&live.ready) + load(&live.ended) >= admitted);
+        let (late_cpu, late_metrics) = (self.cpu()?, self.metrics());
+        longest.take(late_metrics.as_ref());
+        self.joining = Some(Joining {
+            cpu: early_cpu.zip(late_cpu).map(|(early, late)| late.since(&early)),
+            ticks: early_metrics
+                .zip(late_metrics)
+                .and_then(|(early, late)| longest.ticks(&early, &late)),
+        });
         if self.config.viewers > 0 && load(&self.live.playing) == 0 {
             let why = self.refused.first().map_or("no media arrived", String::as_str);
             bail!("no viewer plays: {why}");
@@ -193,8 +259,9 @@ impl<'a> Run<'a> {
         let own_began = CpuSample::take(own_pid)?;
         let cpu_began = self.cpu()?;
         let from = self.counters();
+        let sink_from = self.sink_dropped()?;
         self.pause("measuring", self.config.duration);
-        let until = self.counters();
+        let (until, sink_until) = (self.counters(), self.sink_dropped()?);
         let cpu_ended = self.cpu()?;
         let seconds = began.elapsed().as_secs_f64();
         let own_cpu = CpuSample::take(own_pid)?.since(&own_began);
@@ -215,6 +282,7 @@ impl<'a> Run<'a> {
             rss,
             metrics: early_metrics.zip(late_metrics),
             own_cpu,
+            sink_dropped: sink_until.saturating_sub(sink_from),
         })
     }
 
@@ -256,6 +324,11 @@ impl<'a> Run<'a> {
         Ok(Some(CpuSample::take(pid).with_context(|| format!("process {pid}"))?))
     }
 
+    fn sink_dropped(&self) -> anyhow::Result<u64> {
+        let dropped = self.config.sink.as_ref().map(|sink| sink.dropped()).transpose();
+        Ok(dropped.context("asking the sink")?.unwrap_or(0))
+    }
+
     fn metrics(&self) -> Option<Metrics> {
         let answer = self.config.target.base().request("GET", "/metrics", None, "").ok()?;
         let metrics = Metrics::parse(&answer.body);
@@ -294,6 +367,37 @@ impl<'a> Run<'a> {
             }
             std::thread::sleep(left.min(Duration::from_millis(250)));
         }
+    }
+}
+
+/// Longest turn of the server's loops, by a gauge that tells of one second at a time.
+#[derive(Default)]
+struct LongestTick {
+    looked: Option<Instant>,
+    seconds: Option<f64>,
+}
+
+impl LongestTick {
+    /// Asks for the gauge about once a second: more often would be a load of its own.
+    fn look(&mut self, metrics: impl FnOnce() -> Option<Metrics>) {
+        if self.looked.is_none_or(|at| at.elapsed() >= GAUGE_EVERY) {
+            self.looked = Some(Instant::now());
+            self.take(metrics().as_ref());
+        }
+    }
+
+    fn take(&mut self, metrics: Option<&Metrics>) {
+        let seconds = metrics.and_then(|metrics| metrics.largest(TICK_GAUGE));
+        self.seconds = [self.seconds, seconds].into_iter().flatten().reduce(f64::max);
+    }
+
+    /// What is known of the turns between two pages.
+    fn ticks(&self, early: &Metrics, late: &Metrics) -> Option<Ticks> {
+        let over_1ms = late.increase(early, "_ticks_over_1ms_total")? as u64;
+        let over_10ms = late.increase(early, "_ticks_over_10ms_total")? as u64;
+        let longest = late.highest_bucket(early, TICK_HISTOGRAM).or(self.seconds)?;
+        let longest_ms = longest.is_finite().then_some(longest * 1000.0);
+        Some(Ticks { longest_ms, over_1ms, over_10ms })
     }
 }
 
@@ -347,7 +451,7 @@ fn report(
     let viewers: Vec<&Viewer> = outcomes.iter().flat_map(|outcome| &outcome.viewers).collect();
     let (mut packets, mut latency) = (Packets::default(), Histogram::default());
     let (mut joins, mut connects) = (Histogram::default(), Histogram::default());
-    for viewer in &viewers {
+    for viewer in viewers.iter().filter(|viewer| viewer.hears) {
         let Some(playing) = playing_after(viewer, awaited) else { continue };
         joins.record(playing.as_nanos() as u64);
         if let Some(after) = viewer.connected_after {
@@ -356,7 +460,9 @@ fn report(
         packets.add(viewer, &window.audio, &window.video);
     }
     outcomes.iter().for_each(|outcome| latency.merge(&outcome.latency));
-    let per_packet = |ns: u64| ns as f64 / 1000.0 / packets.received.max(1) as f64;
+    let forwarded = packets.received + window.sink_dropped;
+    let per_packet = |ns: u64| ns as f64 / 1000.0 / forwarded.max(1) as f64;
+    let joining_cpu = run.joining.as_ref().and_then(|joining| joining.cpu);
     let server = window.cpu.map(|cpu| ServerCost {
         us_per_packet: per_packet(cpu.process_ns),
         shard_us_per_packet: (cpu.shards_ns > 0).then(|| per_packet(cpu.shards_ns)),
@@ -364,6 +470,8 @@ fn report(
         system_us_per_packet: per_packet(cpu.system_ns),
         cores: cpu.process_ns as f64 / 1e9 / window.seconds,
         waited_percent: cpu.waited_ns as f64 / 1e7 / window.seconds,
+        cpu_ms_per_join: joining_cpu
+            .map(|cpu| cpu.process_ns as f64 / 1e6 / load(&run.live.connected).max(1) as f64),
         rss_mib: window.rss.map(|rss| rss as f64 / 1048576.0),
         rss_kib_per_viewer: window.rss.zip(run.rss_before).map(|(after, before)| {
             (after as f64 - before as f64) / 1024.0 / viewers.len().max(1) as f64
@@ -376,7 +484,7 @@ fn report(
         Some(Sending {
             packets_per_message: datagrams / messages.max(1.0),
             packets_per_message_ideal: config.trace.packets_per_message_ideal(),
-            copied_bytes_per_packet: copied.map(|bytes| bytes / packets.received.max(1) as f64),
+            copied_bytes_per_packet: copied.map(|bytes| bytes / forwarded.max(1) as f64),
         })
     });
     Report {
@@ -384,16 +492,25 @@ fn report(
         trace: config.trace_name.clone(),
         publishers: config.publishers,
         viewers: config.viewers,
+        hearing: (0..config.viewers).filter(|viewer| config.hears(*viewer)).count(),
+        connected: load(&run.live.connected) as usize,
         playing: joins.total() as usize,
         refused: run.refused.len(),
         ended: load(&run.live.ended) as usize,
         seconds: window.seconds,
         packets,
+        forwarded,
         join_ms: Latency::in_ms(&joins),
         connect_ms: Latency::in_ms(&connects),
         latency_ms: Latency::in_ms(&latency),
         server,
         sending,
+        joining_ticks: run.joining.as_ref().and_then(|joining| joining.ticks),
+        window_ticks: window.metrics.as_ref().and_then(|(early, late)| {
+            let mut longest = LongestTick::default();
+            longest.take(Some(late));
+            longest.ticks(early, late)
+        }),
         generator: Generator {
             threads: config.threads,
             cores: window.own_cpu.process_ns as f64 / 1e9 / window.seconds,

@@ -156,21 +156,20 @@ fn main() -> ExitCode {
 }
 
 fn load(args: &LoadArgs) -> anyhow::Result<ExitCode> {
+    let trace = Arc::new(read_trace(&args.trace)?);
     let report = load::run(&LoadConfig {
-        target: Target::whip(&args.base)?,
         bearer: args.token.clone(),
         stream: args.stream.clone(),
         viewers: args.viewers,
         publishers: args.publishers,
         duration: args.duration,
         ramp_per_second: args.ramp,
-        trace: Arc::new(read_trace(&args.trace)?),
-        trace_name: args.trace.clone(),
         pid: args.pid,
         threads: args.threads.max(1),
         sample_every: args.sample_every,
         gro: if args.viewer_gro { Gro::On } else { Gro::Off },
         drop_share: args.drop / 100.0,
+        ..LoadConfig::new(Target::whip(&args.base)?, &args.trace, trace)
     })?;
     print!("{report}");
     if let Some(path) = &args.json {

@@ -15,7 +15,6 @@ use crate::load::{self, LoadConfig};
 use crate::report::Report;
 use crate::server;
 use crate::signal::Target;
-use crate::socket::Gro;
 use crate::trace::Trace;
 
 /// Packets a message for which the bare loop is measured beside each case.
@@ -115,20 +114,10 @@ fn run_case(
 ) -> anyhow::Result<Report> {
     let server = Server::start(kind, &config.node)?;
     let load = LoadConfig {
-        target: Target::Whip(server.base.clone()),
-        bearer: None,
-        stream: "bench".to_owned(),
         viewers,
-        publishers: 1,
         duration: config.duration,
-        ramp_per_second: 50,
-        trace: Arc::clone(trace),
-        trace_name: "video-2400k".to_owned(),
         pid: Some(server.pid()),
-        threads: 1,
-        sample_every: 10,
-        gro: Gro::Off,
-        drop_share: 0.0,
+        ..LoadConfig::new(Target::Whip(server.base.clone()), "video-2400k", Arc::clone(trace))
     };
     load::run(&load).with_context(|| format!("its log ends with:\n{}", server.log_tail()))
 }

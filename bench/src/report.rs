@@ -18,7 +18,11 @@ pub struct Report {
     pub publishers: u16,
     /// Clients that were to watch.
     pub viewers: usize,
-    /// Clients that decrypted media.
+    /// Of those, clients that media reaches; fewer where a sink takes the place of receivers.
+    pub hearing: usize,
+    /// Clients with connected transport.
+    pub connected: usize,
+    /// Of those that hear, clients that decrypted media.
     pub playing: usize,
     /// Joins that the server answered with a status other than 201.
     pub refused: usize,
@@ -28,6 +32,9 @@ pub struct Report {
     pub seconds: f64,
     /// What arrived of what was sent in the window.
     pub packets: Packets,
+    /// Packets that the server sent to viewers in the window: received by those who hear, and
+    /// dropped by the sink for the others. What a cost per packet is a cost of.
+    pub forwarded: u64,
     /// `POST` to the first decrypted packet of the awaited track.
     pub join_ms: Latency,
     /// `POST` to connected transport.
@@ -38,10 +45,26 @@ pub struct Report {
     pub server: Option<ServerCost>,
     /// Known when the server exports it.
     pub sending: Option<Sending>,
+    /// Turns of the server's media loops while viewers joined; known when the server exports them.
+    pub joining_ticks: Option<Ticks>,
+    /// The same in the window.
+    pub window_ticks: Option<Ticks>,
     /// What the generator itself took.
     pub generator: Generator,
     /// First errors of clients.
     pub errors: Vec<String>,
+}
+
+/// Turns of the server's media loops in a span, by its own counters.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Ticks {
+    /// No turn took longer, ms: the upper edge of a bucket where the server exports a histogram
+    /// (`None`: beyond its last edge), else the largest value of its gauge that was seen.
+    pub longest_ms: Option<f64>,
+    /// Turns beyond a millisecond.
+    pub over_1ms: u64,
+    /// Turns beyond ten milliseconds.
+    pub over_10ms: u64,
 }
 
 /// Packets of the window, over all viewers that played.
@@ -87,11 +110,13 @@ pub struct Latency {
     pub p50: f64,
     /// 99th percentile.
     pub p99: f64,
+    /// 99.9th percentile.
+    pub p999: f64,
     /// Largest.
     pub max: f64,
 }
 
-/// What the server spent, per distinct packet that a viewer received.
+/// What the server spent, per forwarded packet.
 #[derive(Debug, Clone, Serialize)]
 pub struct ServerCost {
     /// CPU µs of the whole process (scheduler's clock).
@@ -107,6 +132,9 @@ pub struct ServerCost {
     /// Time that threads were ready and others had the cores, of a hundred of the window: high
     /// means that latency and loss here are the machine's, not the server's.
     pub waited_percent: f64,
+    /// CPU ms of the whole process for one join, from the first viewer's `POST` until all play. The
+    /// forwarding to those who play already is in it.
+    pub cpu_ms_per_join: Option<f64>,
     /// Resident set with all viewers.
     pub rss_mib: Option<f64>,
     /// Growth from publishers alone to all viewers, per viewer.
@@ -157,6 +185,7 @@ impl Latency {
         Self {
             p50: ms(histogram.percentile_ns(50.0)),
             p99: ms(histogram.percentile_ns(99.0)),
+            p999: ms(histogram.percentile_ns(99.9)),
             max: ms(histogram.max_ns()),
         }
     }
@@ -200,9 +229,13 @@ impl Report {
     pub fn verdict(&self, thresholds: &Thresholds) -> Vec<String> {
         let mut wrong = Vec::new();
         let packets = &self.packets;
-        if self.playing < self.viewers {
-            let missing = self.viewers - self.playing;
-            wrong.push(format!("{missing} of {} viewers never played", self.viewers));
+        if self.playing < self.hearing {
+            let missing = self.hearing - self.playing;
+            wrong.push(format!("{missing} of {} viewers never played", self.hearing));
+        }
+        if self.connected < self.viewers && self.hearing < self.viewers {
+            let missing = self.viewers - self.connected;
+            wrong.push(format!("{missing} of {} viewers never connected", self.viewers));
         }
         for (count, what) in [
             (packets.corrupt, "packets arrived damaged"),
@@ -247,8 +280,10 @@ impl Display for Report {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let mut row = |name: &str, value: String| writeln!(f, "{name:<26} {value}");
         let packets = &self.packets;
-        let spread =
-            |l: &Latency| format!("p50 {:.2}  p99 {:.2}  max {:.2} ms", l.p50, l.p99, l.max);
+        let spread = |l: &Latency| {
+            let Latency { p50, p99, p999, max } = l;
+            format!("p50 {p50:.2}  p99 {p99:.2}  p99.9 {p999:.2}  max {max:.2} ms")
+        };
         row("machine", self.machine.clone())?;
         row(
             "case",
@@ -259,12 +294,27 @@ impl Display for Report {
         )?;
         row(
             "viewers",
-            format!("{} play, {} refused, {} ended", self.playing, self.refused, self.ended),
+            format!(
+                "{} play, {} refused, {} ended{}",
+                self.playing,
+                self.refused,
+                self.ended,
+                match self.viewers - self.hearing {
+                    0 => String::new(),
+                    deaf => format!(
+                        "; {} of {} connected, {deaf} of them behind a sink",
+                        self.connected, self.viewers
+                    ),
+                }
+            ),
         )?;
-        let rate = packets.received as f64 / self.seconds;
+        let rate = self.forwarded as f64 / self.seconds;
         row(
             "packets",
-            format!("{} expected, {} received ({rate:.0}/s)", packets.expected, packets.received),
+            format!(
+                "{} expected, {} received, {} forwarded ({rate:.0}/s)",
+                packets.expected, packets.received, self.forwarded
+            ),
         )?;
         row(
             "lost",
@@ -314,9 +364,21 @@ impl Display for Report {
                     server.waited_percent
                 ),
             )?;
+            if let Some(ms) = server.cpu_ms_per_join {
+                row("server CPU per join", format!("{ms:.2} ms, forwarding meanwhile included"))?;
+            }
             if let (Some(rss), Some(each)) = (server.rss_mib, server.rss_kib_per_viewer) {
                 row("server memory", format!("{rss:.1} MiB, {each:.0} KiB a viewer"))?;
             }
+        }
+        for (when, ticks) in [("joining", self.joining_ticks), ("window", self.window_ticks)] {
+            let Some(Ticks { longest_ms, over_1ms, over_10ms }) = ticks else { continue };
+            let longest = longest_ms
+                .map_or_else(|| "beyond its histogram".to_owned(), |ms| format!("{ms:.2} ms"));
+            row(
+                &format!("longest tick, {when}"),
+                format!("{longest}; {over_1ms} over 1 ms, {over_10ms} over 10 ms"),
+            )?;
         }
         if let Some(sending) = &self.sending {
             let copied = sending
@@ -358,17 +420,20 @@ pub(crate) mod tests {
     use super::*;
 
     pub(crate) fn example() -> Report {
-        let latency = Latency { p50: 1.0, p99: 5.0, max: 9.0 };
+        let latency = Latency { p50: 1.0, p99: 5.0, p999: 8.0, max: 9.0 };
         Report {
             machine: "test".into(),
             trace: "video-2400k".into(),
             publishers: 1,
             viewers: 2,
+            hearing: 2,
+            connected: 2,
             playing: 2,
             refused: 0,
             ended: 0,
             seconds: 10.0,
             packets: Packets { expected: 1000, received: 1000, ..Packets::default() },
+            forwarded: 1000,
             join_ms: latency,
             connect_ms: latency,
             latency_ms: latency,
@@ -379,10 +444,13 @@ pub(crate) mod tests {
                 system_us_per_packet: 3.0,
                 cores: 0.5,
                 waited_percent: 1.0,
+                cpu_ms_per_join: Some(1.5),
                 rss_mib: Some(20.0),
                 rss_kib_per_viewer: Some(100.0),
             }),
             sending: None,
+            joining_ticks: None,
+            window_ticks: None,
             generator: Generator {
                 threads: 1,
                 cores: 0.1,
@@ -429,6 +497,11 @@ pub(crate) mod tests {
     #[test]
     fn damage_and_absent_viewers_fail_a_run_without_any_threshold() {
         check(|r, _| r.playing = 1, &["1 of 2 viewers never played"]);
+        check(|r, _| (r.hearing, r.playing) = (1, 1), &[]);
+        check(
+            |r, _| (r.hearing, r.playing, r.connected) = (1, 1, 1),
+            &["1 of 2 viewers never connected"],
+        );
         check(|r, _| r.packets.corrupt = 3, &["3 packets arrived damaged"]);
         check(|r, _| r.packets.alien = 1, &["1 packets of another stream arrived"]);
         check(|r, _| r.packets.duplicates = 2, &["2 packets were delivered twice"]);

@@ -37,6 +37,8 @@ pub struct Track {
 pub struct Viewer {
     publisher: u16,
     check: Check,
+    /// Media reaches it; one behind a sink need only be connected.
+    pub hears: bool,
     /// Audio packets.
     pub audio: Track,
     /// Video packets.
@@ -117,6 +119,7 @@ impl Viewer {
         Self {
             publisher,
             check,
+            hears: true,
             audio: Track::default(),
             video: Track::default(),
             connected_after: None,

@@ -44,6 +44,9 @@ pub struct Live {
     pub connected: AtomicU64,
     /// Viewers that decrypted a packet of the track they wait for.
     pub playing: AtomicU64,
+    /// Viewers that have what they wait for: media, or connected transport where a sink stands
+    /// between them and the media.
+    pub ready: AtomicU64,
     /// Packets decrypted by all viewers.
     pub packets: AtomicU64,
     /// Clients whose transport failed or was closed by the server.
@@ -300,6 +303,9 @@ impl Context<'_> {
             (Role::Viewer(viewer), Event::Connected) => {
                 viewer.connected_after.get_or_insert(after);
                 self.live.connected.fetch_add(1, Ordering::Relaxed);
+                if !viewer.hears {
+                    self.live.ready.fetch_add(1, Ordering::Relaxed);
+                }
             }
             (Role::Viewer(viewer), Event::RtpPacket(packet)) => {
                 let pt = packet.header.payload_type;
@@ -313,6 +319,9 @@ impl Context<'_> {
                 viewer.note_packet(&packet.payload, kind, self.arrived_ns, after, latency);
                 if waited && playing_after(viewer, self.awaited).is_some() {
                     self.live.playing.fetch_add(1, Ordering::Relaxed);
+                    if viewer.hears {
+                        self.live.ready.fetch_add(1, Ordering::Relaxed);
+                    }
                 }
                 self.live.packets.fetch_add(1, Ordering::Relaxed);
             }

@@ -1,8 +1,15 @@
 //! The program as an operator runs it: against a real SFU in a process of its own.
 
-use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::process::{Child, Command, Output};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
+
+use bench::load::{self, LoadConfig};
+use bench::report::Thresholds;
+use bench::signal::Target;
+use bench::sink::Sink;
+use bench::trace::Trace;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_sutantra-bench");
 
@@ -90,4 +97,48 @@ fn a_run_without_a_server_or_with_a_wrong_argument_is_code_2() {
         assert_eq!(run.status.code(), Some(2), "{arguments:?}");
         assert!(!run.stderr.is_empty());
     }
+}
+
+/// Hears of addresses and claims to have dropped a thousand packets more each time it is asked.
+#[derive(Default)]
+struct CountingSink {
+    heard: Mutex<Vec<SocketAddr>>,
+    asked: Mutex<u64>,
+}
+
+impl Sink for CountingSink {
+    fn hear(&self, viewer: SocketAddr) -> std::io::Result<()> {
+        self.heard.lock().expect("no panic holds it").push(viewer);
+        Ok(())
+    }
+
+    fn dropped(&self) -> std::io::Result<u64> {
+        let mut asked = self.asked.lock().expect("no panic holds it");
+        *asked += 1;
+        Ok(*asked * 1000)
+    }
+}
+
+/// Of five viewers, numbers 0, 2 and 4 hear.
+#[test]
+fn behind_a_sink_some_viewers_hear_and_the_others_need_only_be_connected() {
+    let sfu = Sfu::start();
+    let target = Target::whip(&format!("http://127.0.0.1:{}", sfu.http_port)).expect("an address");
+    let trace = Arc::new(Trace::built_in("video-2400k").expect("it is built in"));
+    let sink = Arc::new(CountingSink::default());
+    let report = load::run(&LoadConfig {
+        viewers: 5,
+        duration: Duration::from_millis(500),
+        ramp_per_second: 100,
+        sink: Some(Arc::clone(&sink) as Arc<dyn Sink>),
+        hear_every: 2,
+        ..LoadConfig::new(target, "video-2400k", trace)
+    })
+    .expect("it is measured");
+    assert_eq!((report.viewers, report.hearing, report.connected, report.playing), (5, 3, 5, 3));
+    assert_eq!(report.verdict(&Thresholds::default()), Vec::<String>::new());
+    assert_eq!(report.forwarded, report.packets.received + 1000);
+    let mut heard = sink.heard.lock().expect("no panic holds it").clone();
+    heard.dedup();
+    assert_eq!(heard.len(), 3, "each has a socket of its own: {heard:?}");
 }
