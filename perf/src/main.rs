@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand};
 
 mod bare_loop;
 mod chain;
+mod drop_sink;
 mod idle;
 mod instructions;
 mod limit;
