@@ -1,29 +1,29 @@
-//! One WebRTC client: str0m behind its own UDP socket, joined over WHIP or WHEP.
+//! One WebRTC client: str0m behind its own UDP socket, joined by the server's signalling.
 
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use str0m::change::SdpAnswer;
-use str0m::channel::{ChannelConfig, ChannelId, Reliability};
+use str0m::channel::ChannelId;
 use str0m::config::{CryptoProvider, DtlsCert};
 use str0m::error::SdpError;
 use str0m::format::Codec;
-use str0m::media::{Direction, MediaKind, Mid, Pt};
+use str0m::media::Pt;
 use str0m::net::{Protocol, Receive};
 use str0m::{Candidate, Event, Input, Output, Rtc, RtcError};
 
-use crate::http::{HttpError, location_path};
+use crate::http::HttpError;
 use crate::payload::Kind;
-use crate::signal::Target;
+use crate::signal::{self, Mids, Signalled, Target, janus, livekit, whip};
 use crate::socket::{self, Arrival, Gro};
 
 /// What a client does with the stream it joins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
-    /// Sends, by WHIP (RFC 9725).
+    /// Sends.
     Publisher,
-    /// Receives, by WHEP (draft-ietf-wish-whep).
+    /// Receives.
     Viewer,
 }
 
@@ -36,6 +36,12 @@ pub enum JoinError {
     /// No answer.
     #[error(transparent)]
     Http(#[from] HttpError),
+    /// The server's WebSocket.
+    #[error(transparent)]
+    LiveKit(#[from] livekit::SignalError),
+    /// The server's rooms.
+    #[error(transparent)]
+    Janus(#[from] janus::SignalError),
     /// An answer other than 201.
     #[error("{path}: HTTP status {status}: {reason}")]
     Refused {
@@ -78,6 +84,7 @@ pub struct JoinWith<'a> {
 /// What all clients of a run share.
 pub struct Joiner {
     target: Target,
+    janus: Option<janus::Session>,
     server: SocketAddr,
     bearer: Option<String>,
     gro: Gro,
@@ -108,9 +115,31 @@ pub struct Client {
     /// Payload types of the offer.
     pub audio_pt: Pt,
     video_rtx_pt: Option<Pt>,
-    video_mid: Mid,
-    audio_mid: Mid,
+    /// What a publisher sends into; none with a server that offers.
+    mids: Option<Mids>,
     channel: Option<ChannelId>,
+    connection: Option<livekit::Connection>,
+    ended_by: Option<livekit::SignalError>,
+}
+
+/// Payload types in use: an offer of the server's may change them.
+struct PayloadTypes {
+    video: Pt,
+    video_rtx: Option<Pt>,
+    audio: Pt,
+}
+
+impl PayloadTypes {
+    fn of(rtc: &Rtc) -> Self {
+        let codec = |codec: Codec| {
+            let params = rtc.codec_config().params().iter();
+            let found = params.into_iter().find(|params| params.spec().codec == codec);
+            let params = found.expect("both codecs were enabled when the client was made");
+            (params.pt(), params.resend())
+        };
+        let ((video, video_rtx), (audio, _)) = (codec(Codec::Vp8), codec(Codec::Opus));
+        Self { video, video_rtx, audio }
+    }
 }
 
 impl Joiner {
@@ -121,10 +150,15 @@ impl Joiner {
             .dtls_provider
             .generate_certificate()
             .ok_or_else(|| std::io::Error::other("no DTLS certificate could be made"))?;
-        Ok(Self { server: target.base().resolve()?, target, bearer, gro, crypto, certificate })
+        let janus = match &target {
+            Target::Janus(base) => Some(janus::Session::begin(base)?),
+            Target::Whip(_) | Target::LiveKit(_) => None,
+        };
+        let server = target.base().resolve()?;
+        Ok(Self { server, target, janus, bearer, gro, crypto, certificate })
     }
 
-    /// Offers audio and video for `stream` and takes the answer. Blocks on HTTP only.
+    /// Joins `stream` and takes what the server answers. Blocks on signalling only.
     pub fn join(&self, role: Role, stream: &str) -> Result<Joined, JoinError> {
         self.join_with(role, stream, JoinWith::default())
     }
@@ -151,65 +185,58 @@ impl Joiner {
             .build(started);
         let candidate = Candidate::host(local, "udp").map_err(std::io::Error::other)?;
         rtc.add_local_candidate(candidate);
-        let (direction, endpoint) = match role {
-            Role::Publisher => (Direction::SendOnly, "whip"),
-            Role::Viewer => (Direction::RecvOnly, "whep"),
-        };
-        let mut api = rtc.sdp_api();
-        let audio_mid = api.add_media(MediaKind::Audio, direction, None, None, None);
-        let video_mid = api.add_media(MediaKind::Video, direction, None, None, None);
-        let channel = with.channel.map(|label| {
-            api.add_channel_with_config(ChannelConfig {
-                label: label.to_owned(),
-                ordered: false,
-                reliability: Reliability::Reliable,
-                ..ChannelConfig::default()
-            })
-        });
-        let (offer, pending) = api.apply().expect("two media were added");
-        let offer = offer.to_sdp_string();
-        let (answer, session_path) = match with.exchange {
-            Some(exchange) => exchange(&offer)?,
-            None => {
-                let path = format!("/{endpoint}/{stream}");
-                let bearer = self.bearer.as_deref();
-                let answer = self.target.base().request("POST", &path, bearer, &offer)?;
-                if answer.status != 201 {
-                    let reason = answer.body.lines().next().unwrap_or_default().to_owned();
-                    return Err(JoinError::Refused { path, status: answer.status, reason });
-                }
-                let location = answer.location.as_deref();
-                let location = location.map(|location| location_path(location).to_owned());
-                (answer.body, location)
+        let whip_alone = with.exchange.is_some() || with.channel.is_some();
+        let Signalled { mids, channel, session_path, connection } = match &self.target {
+            Target::Whip(base) => {
+                let (offer, pending, mids, channel) = signal::offer(&mut rtc, role, with.channel);
+                let offer = offer.to_sdp_string();
+                let (answer, session_path) = match with.exchange {
+                    Some(exchange) => exchange(&offer)?,
+                    None => whip::exchange(base, self.bearer.as_deref(), role, stream, &offer)?,
+                };
+                let answer = SdpAnswer::from_sdp_string(&answer)?;
+                rtc.sdp_api().accept_answer(pending, answer)?;
+                Signalled { mids: Some(mids), channel, session_path, connection: None }
+            }
+            Target::LiveKit(_) | Target::Janus(_) if whip_alone => {
+                return Err(JoinError::Paying("a server without WHIP takes no vouchers".into()));
+            }
+            Target::LiveKit(access) => {
+                // The port is ours alone, on this host, as long as the session lives.
+                let identity = match role {
+                    Role::Publisher => format!("publisher-{}", local.port()),
+                    Role::Viewer => format!("viewer-{}", local.port()),
+                };
+                livekit::join(access, role, stream, &identity, &mut rtc)?
+            }
+            Target::Janus(_) => {
+                let janus = self.janus.as_ref().expect("begun with the joiner");
+                janus.join(role, stream, &mut rtc)?
             }
         };
-        let sdp = SdpAnswer::from_sdp_string(&answer)?;
-        rtc.sdp_api().accept_answer(pending, sdp)?;
-        let codec = |codec: Codec| {
-            let params = rtc.codec_config().params().iter();
-            let found = params.into_iter().find(|params| params.spec().codec == codec);
-            let params = found.expect("the codec was enabled above");
-            (params.pt(), params.resend())
-        };
-        let ((video_pt, video_rtx_pt), (audio_pt, _)) = (codec(Codec::Vp8), codec(Codec::Opus));
+        let payload_types = PayloadTypes::of(&rtc);
         let client = Client {
             socket,
             local,
             rtc,
             deadline: started,
             started,
-            video_pt,
-            audio_pt,
-            video_rtx_pt,
-            video_mid,
-            audio_mid,
+            video_pt: payload_types.video,
+            audio_pt: payload_types.audio,
+            video_rtx_pt: payload_types.video_rtx,
+            mids,
             channel,
+            connection,
+            ended_by: None,
         };
         Ok(Joined { client, session_path })
     }
 
-    /// Ends a session by `DELETE`; the HTTP status.
+    /// Ends a session that has a path; the HTTP status.
     pub fn leave(&self, session_path: &str) -> Result<u16, HttpError> {
+        if let Some(janus) = &self.janus {
+            return janus.leave(session_path);
+        }
         Ok(self.target.base().request("DELETE", session_path, self.bearer.as_deref(), "")?.status)
     }
 }
@@ -217,18 +244,46 @@ impl Joiner {
 impl Client {
     /// When [`Client::handle_timeout`] is due.
     pub fn deadline(&self) -> Instant {
-        self.deadline
+        let look = self.connection.as_ref().map(livekit::Connection::due);
+        look.map_or(self.deadline, |look| look.min(self.deadline))
     }
 
-    /// False once the transport has failed or closed.
+    /// False once the transport has failed or closed, or the server has ended the session.
     pub fn is_alive(&self) -> bool {
         self.rtc.is_alive()
     }
 
     /// Drives time. Afterwards, as after every input, outputs are polled until a deadline remains.
     pub fn handle_timeout(&mut self, now: Instant, on: impl FnMut(Event)) -> Result<(), RtcError> {
+        if self.connection.as_ref().is_some_and(|connection| connection.due() <= now) {
+            self.look(now);
+        }
         self.rtc.handle_input(Input::Timeout(now))?;
         self.drain(on)
+    }
+
+    /// Takes what the server's signalling says after the join.
+    fn look(&mut self, now: Instant) {
+        let Some(connection) = &mut self.connection else { return };
+        match connection.look(now, &mut self.rtc) {
+            Ok(true) => {
+                let types = PayloadTypes::of(&self.rtc);
+                (self.video_pt, self.audio_pt) = (types.video, types.audio);
+                self.video_rtx_pt = types.video_rtx;
+            }
+            Ok(false) => {}
+            // The end of the session is counted and told by whoever drives the client.
+            Err(error) => {
+                self.connection = None;
+                self.ended_by = Some(error);
+                self.rtc.disconnect();
+            }
+        }
+    }
+
+    /// Why the server's signalling ended the session, if it did.
+    pub fn ended_by(&self) -> Option<&livekit::SignalError> {
+        self.ended_by.as_ref()
     }
 
     /// Takes one datagram of `arrival`.
@@ -253,9 +308,10 @@ impl Client {
         rtp: OutgoingRtp<'_>,
         on: impl FnMut(Event),
     ) -> Result<(), RtcError> {
+        let Some(mids) = self.mids else { return self.handle_timeout(now, on) };
         let (mid, pt) = match rtp.kind {
-            Kind::Audio => (self.audio_mid, self.audio_pt),
-            Kind::Video => (self.video_mid, self.video_pt),
+            Kind::Audio => (mids.audio, self.audio_pt),
+            Kind::Video => (mids.video, self.video_pt),
         };
         let mut api = self.rtc.direct_api();
         if let Some(track) = api.stream_tx_by_mid(mid, None) {
@@ -281,6 +337,9 @@ impl Client {
 
     /// Begins the end: DTLS `close_notify` and RTCP BYE leave with the outputs.
     pub fn close(&mut self) {
+        if let Some(mut connection) = self.connection.take() {
+            connection.leave();
+        }
         // A session that never connected has nothing to say; that is no error of the run.
         if self.rtc.close().is_ok() {
             let _closed = self.drain(|_| {});

@@ -1,4 +1,4 @@
-//! The little HTTP/1.1 that WHIP and WHEP need: one request, one answer, the connection closed.
+//! The little HTTP/1.1 that signalling needs: one request, one answer, the connection closed.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
@@ -68,6 +68,11 @@ impl Base {
         addresses.into_iter().next().ok_or_else(|| HttpError::Address(self.authority.clone()))
     }
 
+    /// `host:port`.
+    pub fn authority(&self) -> &str {
+        &self.authority
+    }
+
     /// Sends one request; `bearer` becomes an `Authorization` header, `body` an SDP.
     pub fn request(
         &self,
@@ -76,20 +81,49 @@ impl Base {
         bearer: Option<&str>,
         body: &str,
     ) -> Result<Answer, HttpError> {
-        let mut stream = TcpStream::connect_timeout(&self.resolve()?, ANSWER_MAX)
-            .map_err(|source| self.io(source))?;
-        let mut head = format!("{method} {path} HTTP/1.1\r\nHost: {}\r\n", self.authority);
+        let mut headers = String::new();
         if let Some(token) = bearer {
-            head += &format!("Authorization: Bearer {token}\r\n");
+            headers += &format!("Authorization: Bearer {token}\r\n");
         }
         if !body.is_empty() {
-            head += "Content-Type: application/sdp\r\n";
+            headers += "Content-Type: application/sdp\r\n";
         }
-        head += &format!("Content-Length: {}\r\nConnection: close\r\n\r\n", body.len());
+        self.exchange(method, path, &headers, body, ANSWER_MAX)
+    }
+
+    /// Sends one request with a JSON body, or with none when it is empty; the answer may take
+    /// `patience`.
+    pub fn request_json(
+        &self,
+        method: &str,
+        path: &str,
+        body: &str,
+        patience: Duration,
+    ) -> Result<Answer, HttpError> {
+        let headers = if body.is_empty() { "" } else { "Content-Type: application/json\r\n" };
+        self.exchange(method, path, headers, body, patience)
+    }
+
+    fn exchange(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &str,
+        body: &str,
+        patience: Duration,
+    ) -> Result<Answer, HttpError> {
+        let mut stream = TcpStream::connect_timeout(&self.resolve()?, ANSWER_MAX)
+            .map_err(|source| self.io(source))?;
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nHost: {}\r\n{headers}Content-Length: {}\r\n\
+             Connection: close\r\n\r\n{body}",
+            self.authority,
+            body.len()
+        );
         let mut bytes = Vec::new();
         stream
-            .set_read_timeout(Some(ANSWER_MAX))
-            .and_then(|()| stream.write_all(&[head.as_bytes(), body.as_bytes()].concat()))
+            .set_read_timeout(Some(patience))
+            .and_then(|()| stream.write_all(request.as_bytes()))
             .and_then(|()| stream.take(ANSWER_BYTES_MAX).read_to_end(&mut bytes))
             .map_err(|source| self.io(source))?;
         parse_answer(&bytes).ok_or_else(|| HttpError::Malformed(self.authority.clone()))
