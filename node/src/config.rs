@@ -20,6 +20,7 @@ use chain::{ChainConfig, Role};
 use keys::{Key, Kind};
 
 use money::MoneyLimits;
+use sfu::Runs;
 use sfu::limits::SESSIONS_PER_SHARD_MAX;
 pub use sfu::limits::SHARDS_MAX;
 use tracing_subscriber::EnvFilter;
@@ -62,6 +63,8 @@ pub struct Config {
     pub tls: TlsChoice,
     /// 0 to [`GATHER_US_MAX`] microseconds.
     pub gather: Duration,
+    /// How packets become messages.
+    pub runs: Runs,
     /// Run a chain, on which streams have prices.
     pub chain: bool,
     /// Which part the node plays there, and with whom.
@@ -463,13 +466,17 @@ impl Layers {
         let tls_key = self.path(&keys::TLS_KEY);
         let gather_us = self.one(
             &keys::GATHER_US,
-            300,
+            500,
             |v| Some(v.to_string()),
             |text| match text.parse() {
                 Ok(us @ 0..=GATHER_US_MAX) => Ok(us),
                 _ => Err(format!("0 to {GATHER_US_MAX} microseconds")),
             },
         );
+        let runs = Runs {
+            gso: self.switch_or(&keys::GSO, true),
+            padding: self.switch_or(&keys::PAD, true),
+        };
         let decisions = self.one(
             &keys::DECISIONS,
             None,
@@ -574,6 +581,7 @@ impl Layers {
             open,
             tls,
             gather,
+            runs,
             chain,
             on_chain,
             money,

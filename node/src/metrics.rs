@@ -21,7 +21,7 @@ use prometheus::{
 use sfu::{
     io::{BufferBytes, LinkCounters},
     ports::{CloseReason, Role, SrtpProfile},
-    shard::ShardSnapshot,
+    shard::{ShardSnapshot, TICK_BOUNDS},
 };
 
 use crate::{
@@ -353,7 +353,38 @@ fn shard_families(shards: &[ShardSnapshot]) -> Vec<MetricFamily> {
             }
         });
     }
+    families.push(tick_family(shards));
     families
+}
+
+/// How long the turns of each shard's loop worked.
+fn tick_family(shards: &[ShardSnapshot]) -> MetricFamily {
+    let metric = |snapshot: &ShardSnapshot| {
+        let mut label = LabelPair::default();
+        label.set_name("shard".to_owned());
+        label.set_value(snapshot.shard.to_string());
+        let mut cumulative = 0;
+        let buckets = TICK_BOUNDS.iter().zip(snapshot.ticks.counts).map(|(bound, count)| {
+            cumulative += count;
+            let mut bucket = proto::Bucket::default();
+            bucket.set_upper_bound(bound.as_secs_f64());
+            bucket.set_cumulative_count(cumulative);
+            bucket
+        });
+        let mut histogram = proto::Histogram::default();
+        histogram.set_bucket(buckets.collect());
+        histogram.set_sample_count(snapshot.ticks.counts.iter().sum());
+        histogram.set_sample_sum(snapshot.ticks.sum.as_secs_f64());
+        let mut metric = Metric::from_label(vec![label]);
+        metric.set_histogram(histogram);
+        metric
+    };
+    let mut family = MetricFamily::default();
+    family.set_name("sutantra_sfu_tick_seconds".to_owned());
+    family.set_help("Work of a turn of the loop, waiting not counted".to_owned());
+    family.set_field_type(MetricType::HISTOGRAM);
+    family.set_metric(shards.iter().map(metric).collect());
+    family
 }
 
 /// Shards count whole nanoseconds; Prometheus' convention is seconds.
@@ -382,6 +413,7 @@ fn each(snapshot: &ShardSnapshot, emit: &mut dyn FnMut(&'static str, &'static st
         link,
         sessions,
         longest_tick_nanoseconds,
+        ticks: _,    // A histogram: see `tick_family`.
         streams: _,  // Unbounded: for `/api/streams`.
         profiles: _, // Counted at `Connected`, with the role.
     } = snapshot;
@@ -406,6 +438,7 @@ fn each(snapshot: &ShardSnapshot, emit: &mut dyn FnMut(&'static str, &'static st
         gso_fallback_datagrams,
         wakeups,
         waits,
+        pauses,
     } = *link;
     for (name, help, value) in [
         (
@@ -445,6 +478,7 @@ fn each(snapshot: &ShardSnapshot, emit: &mut dyn FnMut(&'static str, &'static st
         ),
         ("sutantra_link_wakeups_total", "Waits that another thread ended", wakeups),
         ("sutantra_link_waits_total", "Times the shard was ready to sleep", waits),
+        ("sutantra_link_pauses_total", "Times the shard let datagrams collect", pauses),
     ] {
         emit(name, help, value);
     }

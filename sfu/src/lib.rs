@@ -17,6 +17,7 @@ pub mod session;
 pub mod shard;
 
 mod relay;
+pub use forward::run::Runs;
 pub use relay::{Accepted, LocalSource, Relay, RelayConfig, StartError, Started};
 pub use session::fingerprint::offer_fingerprint;
 pub use session::keys::generate_certificate;

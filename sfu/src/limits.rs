@@ -18,6 +18,10 @@ pub const MESSAGES_PER_FLUSH_MAX: usize = 64;
 pub const SILENCE_MAX: Duration = Duration::from_secs(10);
 /// A session that is not connected after this long is closed.
 pub const HANDSHAKE_MAX: Duration = Duration::from_secs(15);
+/// Datagrams of unfinished handshakes that wait for their turn; further ones are dropped and counted.
+pub const HANDSHAKE_DATAGRAMS_MAX: usize = 4096;
+/// Time that a turn of a shard's loop gives to handshakes before it looks for media again.
+pub const HANDSHAKES_PER_TURN: Duration = Duration::from_micros(500);
 /// Media sections of an offer; more are refused with `OfferError::TooManySections`.
 pub const MEDIA_SECTIONS_MAX: usize = 16;
 /// Addresses one session may be reached from; the oldest is forgotten.

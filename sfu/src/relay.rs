@@ -15,6 +15,7 @@ use str0m::config::DtlsCert;
 
 pub use self::local_source::LocalSource;
 use self::thread::Start;
+use crate::forward::run::Runs;
 use crate::io::{
     BindError, BufferBytes, Endpoint, LinkKind, LinkUnavailable, ShardSockets, Waker, bind_shards,
     monotonic_nanos,
@@ -47,6 +48,8 @@ pub struct RelayConfig {
     pub pin: bool,
     /// How long a packet may wait for others of its frame, 0 to 1 ms.
     pub gather: Duration,
+    /// How packets become messages.
+    pub runs: Runs,
     /// The relay's identity towards all peers.
     pub certificate: DtlsCert,
     /// Sessions at once, at most [`SESSIONS_PER_SHARD_MAX`] for each shard.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use sfu::io::{Endpoint, LinkKind};
 use sfu::ports::{CloseReason, Event, Gate, SrtpProfile};
 use sfu::session::fingerprint::FingerprintError;
-use sfu::{OfferError, Relay, RelayConfig, generate_certificate, offer_fingerprint};
+use sfu::{OfferError, Relay, RelayConfig, Runs, generate_certificate, offer_fingerprint};
 use support::rig::{Rig, STREAM, number_of, send, vp8};
 use support::{Peer, both_links, until};
 
@@ -295,6 +295,7 @@ fn a_second_relay_on_the_same_port_is_refused() {
         endpoints: vec![Endpoint { bind: taken.advertise, ..taken }],
         pin: false,
         gather: Duration::ZERO,
+        runs: Runs::default(),
         certificate: generate_certificate().expect("randomness"),
         sessions_max: 1,
         side_channel: None,

@@ -61,7 +61,9 @@ fn without_a_word_the_defaults_hold() {
             # tls-cert is not set
             # tls-key is not set
             lan = false                               # default
-            gather-us = 300                           # default
+            gather-us = 500                           # default
+            gso = true                                # default
+            pad = true                                # default
             chain = true                              # default
             role = "validator-relay"                  # default
             comet = "embedded"                        # default
@@ -109,6 +111,8 @@ fn a_flag_beats_the_environment_beats_the_file_beats_the_default() {
             # tls-key is not set
             lan = false                               # default
             gather-us = 0                             # /home/ada/.local/share/sutantra/sutantra.toml:3
+            gso = true                                # default
+            pad = true                                # default
             chain = true                              # default
             role = "validator-relay"                  # default
             comet = "embedded"                        # default

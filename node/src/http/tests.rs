@@ -56,6 +56,7 @@ impl Node {
             endpoints: vec![Endpoint { bind: local, advertise: local }],
             pin: false,
             gather: Duration::ZERO,
+            runs: sfu::Runs::default(),
             certificate: sfu::generate_certificate().expect("randomness"),
             sessions_max: 100,
             side_channel: None,

@@ -43,6 +43,7 @@ pub(super) fn run(site: Site, hangup: Hangup) -> anyhow::Result<()> {
         )?,
         pin: config.pin,
         gather: config.gather,
+        runs: config.runs,
         certificate,
         sessions_max: config.sessions_max,
         side_channel: config.chain.then(super::chain::side_channel),

@@ -11,6 +11,33 @@ pub struct Step {
     pub ends_run: bool,
 }
 
+/// How packets become messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Runs {
+    /// Several packets a message (UDP GSO); else each is one of its own.
+    pub gso: bool,
+    /// One byte of RTP padding where it makes a frame one message.
+    pub padding: bool,
+}
+
+impl Default for Runs {
+    /// What measured best.
+    fn default() -> Runs {
+        Runs { gso: true, padding: true }
+    }
+}
+
+impl Runs {
+    fn segments_max(self) -> usize {
+        if self.gso { MESSAGE_SEGMENTS_MAX } else { 1 }
+    }
+
+    /// Bytes by which packets of one run may differ before padding.
+    fn slack(self) -> usize {
+        usize::from(self.padding && self.gso)
+    }
+}
+
 /// Header and authentication tag of any profile: what a packet can be longer than its payload by.
 const OVERHEAD_BYTES_MAX: usize = HEADER_BYTES_MAX + 16 + 1;
 
@@ -19,7 +46,7 @@ const OVERHEAD_BYTES_MAX: usize = HEADER_BYTES_MAX + 16 + 1;
 /// libwebrtc splits a frame into packets that never differ by more than one byte (VP8, H.264 and
 /// VP9), so one byte of padding on the shorter ones makes a frame one message instead of two.
 /// The plan holds for every subscriber: headers within a tick have one size.
-pub fn plan(lengths: impl Iterator<Item = usize>, steps: &mut Vec<Step>) {
+pub fn plan(lengths: impl Iterator<Item = usize>, runs: Runs, steps: &mut Vec<Step>) {
     steps.clear();
     let mut lengths = lengths.peekable();
     let mut run: Option<Run> = None;
@@ -35,11 +62,11 @@ pub fn plan(lengths: impl Iterator<Item = usize>, steps: &mut Vec<Step>) {
         };
         run_lengths[current.count - 1] = length;
         steps.push(Step { padding: 0, ends_run: false });
-        // A packet more than one byte shorter may only be the last.
-        let short_last = current.high - current.low > 1;
+        // A packet shorter by more than padding makes up for may only be the last.
+        let short_last = current.high - current.low > runs.slack();
         let ends = short_last
-            || current.is_full()
-            || lengths.peek().is_none_or(|next| !current.takes(*next));
+            || current.count == runs.segments_max()
+            || lengths.peek().is_none_or(|next| !current.takes(*next, runs.slack()));
         run = Some(current);
         if ends {
             let last = steps.len() - 1;
@@ -61,14 +88,10 @@ struct Run {
 }
 
 impl Run {
-    fn is_full(self) -> bool {
-        self.count == MESSAGE_SEGMENTS_MAX
-    }
-
     /// Can a packet of this length follow, as an equal one or as the short last?
-    fn takes(self, length: usize) -> bool {
+    fn takes(self, length: usize, slack: usize) -> bool {
         let bytes = (self.count + 1) * (self.high.max(length) + OVERHEAD_BYTES_MAX);
-        bytes <= MESSAGE_BYTES_MAX && length <= self.low + 1
+        bytes <= MESSAGE_BYTES_MAX && length <= self.low + slack
     }
 }
 
@@ -79,8 +102,13 @@ mod tests {
     /// Runs separated by `|`; `+` marks a padded packet.
     #[track_caller]
     fn check(lengths: &[usize], want: &str) {
+        check_with(Runs::default(), lengths, want);
+    }
+
+    #[track_caller]
+    fn check_with(runs: Runs, lengths: &[usize], want: &str) {
         let mut steps = Vec::new();
-        plan(lengths.iter().copied(), &mut steps);
+        plan(lengths.iter().copied(), runs, &mut steps);
         let mut got = String::new();
         for (length, step) in lengths.iter().zip(&steps) {
             got.push_str(&format!("{length}{}", "+".repeat(step.padding)));
@@ -103,13 +131,26 @@ mod tests {
         check(&[0, 1], "0+ 1|");
     }
 
+    #[test]
+    fn without_padding_a_longer_packet_begins_a_run_and_without_gso_each_does() {
+        let unpadded = Runs { gso: true, padding: false };
+        check_with(unpadded, &[1100, 1100, 1099, 1099], "1100 1100 1099|1099|");
+        check_with(unpadded, &[1099, 1099, 1100], "1099 1099|1100|");
+        let single = Runs { gso: false, padding: true };
+        check_with(single, &[1100, 1100, 1099], "1100|1100|1099|");
+    }
+
     proptest::proptest! {
         /// In a run all but the last have one padded size, the last is not longer, and the message
         /// fits, whatever the lengths are.
         #[test]
-        fn every_run_is_a_legal_message(lengths in proptest::collection::vec(0usize..1500, 0..300)) {
+        fn every_run_is_a_legal_message(
+            lengths in proptest::collection::vec(0usize..1500, 0..300),
+            gso: bool,
+            padding: bool,
+        ) {
             let mut steps = Vec::new();
-            plan(lengths.iter().copied(), &mut steps);
+            plan(lengths.iter().copied(), Runs { gso, padding }, &mut steps);
             proptest::prop_assert_eq!(steps.len(), lengths.len());
             let mut run: Vec<usize> = Vec::new();
             for (length, step) in lengths.iter().zip(&steps) {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::cache::Cache;
 use super::keyframe::KeyframeRequester;
 use super::packet::{Format, Packet, Pool};
-use super::run::{self, Step};
+use super::run::{self, Runs, Step};
 use crate::limits::{CACHE_PACKETS, PENDING_PACKETS_MAX};
 use crate::ports::Kind;
 
@@ -41,7 +41,9 @@ pub struct Track {
     /// Sequence numbers that came in this tick, in order of arrival.
     pub pending: Vec<u64>,
     /// When the oldest of `pending` came.
-    pub pending_since: Option<Instant>,
+    pending_since: Option<Instant>,
+    /// Nothing that comes soon could share a message with `pending`.
+    is_complete: bool,
     /// One step for each of `pending`, made by [`Track::plan`].
     pub steps: Vec<Step>,
     highest: Option<u64>,
@@ -62,6 +64,7 @@ impl Track {
             sender_time: None,
             pending: Vec::with_capacity(PENDING_PACKETS_MAX),
             pending_since: None,
+            is_complete: false,
             steps: Vec::with_capacity(PENDING_PACKETS_MAX),
             highest: None,
             newest: None,
@@ -95,6 +98,7 @@ impl Track {
             self.newest = Some((packet.timestamp, now));
         }
         self.pending_since.get_or_insert(now);
+        self.is_complete |= packet.marker || self.kind == Kind::Audio;
         self.pending.push(sequence);
         self.cache.insert(packet, pool);
         Accepted::New
@@ -102,8 +106,7 @@ impl Track {
 
     fn restart(&mut self, packet: &Packet, pool: &mut Pool) {
         self.cache.clear(pool);
-        self.pending.clear();
-        self.pending_since = None;
+        self.clear_pending();
         self.highest = None;
         self.sender_time = None;
         self.epoch = packet.epoch;
@@ -111,24 +114,32 @@ impl Track {
     }
 
     /// Plans this tick's messages.
-    pub fn plan(&mut self) {
+    pub fn plan(&mut self, runs: Runs) {
         let Track { pending, cache, steps, .. } = self;
         let lengths = pending.iter().map(|sequence| match cache.get(*sequence) {
             Some(packet) => packet.payload_bytes(),
             None => 0,
         });
-        run::plan(lengths, steps);
+        run::plan(lengths, runs, steps);
     }
 
     /// Ends the tick.
     pub fn clear_pending(&mut self) {
         self.pending.clear();
         self.pending_since = None;
+        self.is_complete = false;
     }
 
-    /// Is there something that has waited for `gather`?
+    /// When what came is to leave: at once if nothing can be won by waiting (audio, the end of a
+    /// frame, packets that another shard has gathered), else `gather` after the oldest came.
     pub fn due_at(&self, gather: Duration) -> Option<Instant> {
-        self.pending_since.map(|since| since + gather)
+        let since = self.pending_since?;
+        Some(if self.is_complete { since } else { since + gather })
+    }
+
+    /// What is pending has waited elsewhere.
+    pub fn hurry(&mut self) {
+        self.is_complete = true;
     }
 
     /// Our best knowledge of which RTP timestamp belongs to `now`, for a sender report.

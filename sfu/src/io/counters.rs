@@ -31,4 +31,6 @@ pub struct LinkCounters {
     pub wakeups: u64,
     /// Times the thread was ready to block.
     pub waits: u64,
+    /// Times it let datagrams collect.
+    pub pauses: u64,
 }

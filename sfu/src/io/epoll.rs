@@ -161,6 +161,13 @@ impl Link for EpollLink {
         }
     }
 
+    fn pause(&mut self, until: Instant) {
+        if let Wait::AtMost(span) = Wait::until(Some(until)) {
+            self.counters.pauses += 1;
+            std::thread::sleep(span);
+        }
+    }
+
     fn begin(&mut self) -> &mut [u8] {
         if self.outbox.arena.is_full() {
             self.flush();

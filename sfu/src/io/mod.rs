@@ -78,6 +78,11 @@ pub trait Link {
         sink: &mut dyn FnMut(Train<'_>),
     ) -> std::io::Result<()>;
 
+    /// Sleeps until `until` while datagrams collect; the next [`Link::receive`] hands them over
+    /// together. Neither they nor a [`Waker`] end it, so it must be short: one wake-up for many
+    /// datagrams is the point.
+    fn pause(&mut self, until: Instant);
+
     /// Room for one message of up to [`crate::limits::MESSAGE_BYTES_MAX`] bytes. Flushes when the
     /// arena is full. Calling it again without [`Link::commit`] gives the same room.
     fn begin(&mut self) -> &mut [u8];

@@ -237,6 +237,13 @@ impl Link for UringLink {
         }
     }
 
+    fn pause(&mut self, until: Instant) {
+        let Wait::AtMost(span) = Wait::until(Some(until)) else { return };
+        self.arm();
+        self.counters.pauses += 1;
+        self.ring.pause(span);
+    }
+
     fn begin(&mut self) -> &mut [u8] {
         if self.outbox.arena.is_full() {
             self.flush();

@@ -55,6 +55,8 @@ impl Link for MemoryLink {
         Ok(())
     }
 
+    fn pause(&mut self, _until: Instant) {}
+
     fn begin(&mut self) -> &mut [u8] {
         &mut self.room
     }
@@ -246,7 +248,7 @@ impl ForwardBench {
     /// The end of a tick: everything that is ready is sealed and sent.
     #[inline(never)]
     pub fn fan_out(&mut self) {
-        self.core.fan_out(&mut self.link);
+        self.core.fan_out(Duration::ZERO, &mut self.link);
         self.core.retransmit(&mut self.link);
         self.core.post(&mut self.link);
     }

@@ -3,12 +3,14 @@
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::counters::{ShardCounters, ShardSnapshot, StreamSnapshot};
+use super::handshake::Handshakes;
 use super::lane::Lane;
 use super::stream::Stream;
 use crate::forward::packet::{Packet, Pool};
+use crate::forward::run::Runs;
 use crate::forward::usage::Meter;
 use crate::io::Endpoint;
 use crate::limits::{EVENTS_MAX, RETRANSMITS_PER_TICK_MAX};
@@ -84,6 +86,7 @@ pub struct Core {
     pub(super) pool: Pool,
     pub(super) lanes: Vec<Option<Lane>>,
     pub(super) outbox: Outbox,
+    pub(super) handshakes: Handshakes,
     pub(super) retransmits: Vec<Retransmit>,
     pub(super) timers: BinaryHeap<Reverse<(Instant, usize, SessionKey)>>,
     pub(super) events: VecDeque<Event>,
@@ -99,6 +102,7 @@ pub struct Core {
     pub side_channel: Option<SideChannelConfig>,
     /// Is the usage of subscribers metered?
     pub usage: bool,
+    pub runs: Runs,
     pub(super) subscribers: usize,
     /// Frames of peers that the owner has not been handed; as many as their sessions may have.
     pub(super) frames: VecDeque<Frame>,
@@ -128,6 +132,7 @@ impl Core {
             pool: Pool::default(),
             lanes,
             outbox: Outbox::default(),
+            handshakes: Handshakes::default(),
             retransmits: Vec::with_capacity(RETRANSMITS_PER_TICK_MAX),
             timers: BinaryHeap::new(),
             events: VecDeque::new(),
@@ -140,6 +145,7 @@ impl Core {
             draining: false,
             side_channel: None,
             usage: false,
+            runs: Runs::default(),
             subscribers: 0,
             frames: VecDeque::new(),
         }
@@ -255,14 +261,6 @@ impl Core {
             self.drive(index);
         }
         None
-    }
-
-    /// When the oldest packet of this tick has been gathered for long enough.
-    pub fn fan_out_due(&self, gather: Duration) -> Option<Instant> {
-        let due =
-            |kind| move |stream: &Stream| stream.track(kind).and_then(|track| track.due_at(gather));
-        let streams = || self.dirty.iter().filter_map(|index| self.streams[*index].as_deref());
-        streams().filter_map(due(Kind::Audio)).chain(streams().filter_map(due(Kind::Video))).min()
     }
 
     /// Sends an RTCP compound that is in `self.compound`.

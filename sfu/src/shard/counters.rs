@@ -1,5 +1,7 @@
 //! What a shard counts: plain numbers written by one core, copied out once a second.
 
+use std::time::Duration;
+
 use crate::io::LinkCounters;
 use crate::ports::{SrtpProfile, StreamKey};
 
@@ -59,6 +61,8 @@ counters! {
     dropped_unknown_ufrag_datagrams => "sutantra_sfu_dropped_unknown_ufrag_datagrams_total",
     /// STUN and DTLS datagrams that ICE or DTLS refused
     dropped_transport_datagrams => "sutantra_sfu_dropped_transport_datagrams_total",
+    /// Datagrams of handshakes beyond those that may wait
+    dropped_handshake_datagrams => "sutantra_sfu_dropped_handshake_datagrams_total",
     /// Media that came before the handshake was through
     dropped_early_packets => "sutantra_sfu_dropped_early_packets_total",
     /// RTP or RTCP that cannot be parsed
@@ -127,6 +131,35 @@ counters! {
     ticks_over_10ms => "sutantra_sfu_ticks_over_10ms_total",
 }
 
+/// How long turns of the loop worked.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TickTimes {
+    /// Turns by [`TICK_BOUNDS`]; the last is for those beyond.
+    pub counts: [u64; TICK_BOUNDS.len() + 1],
+    pub sum: Duration,
+}
+
+/// Upper bounds of [`TickTimes::counts`].
+pub const TICK_BOUNDS: [Duration; 9] = [
+    Duration::from_micros(50),
+    Duration::from_micros(100),
+    Duration::from_micros(250),
+    Duration::from_micros(500),
+    Duration::from_millis(1),
+    Duration::from_micros(2_500),
+    Duration::from_millis(5),
+    Duration::from_millis(10),
+    Duration::from_millis(25),
+];
+
+impl TickTimes {
+    pub fn note(&mut self, busy: Duration) {
+        let at = TICK_BOUNDS.iter().position(|bound| busy <= *bound).unwrap_or(TICK_BOUNDS.len());
+        self.counts[at] += 1;
+        self.sum += busy;
+    }
+}
+
 /// What a publisher's stream looked like to its home shard.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StreamSnapshot {
@@ -148,6 +181,7 @@ pub struct ShardSnapshot {
     pub sessions: u64,
     /// Longest turn of the loop in the last second, nanoseconds.
     pub longest_tick_nanoseconds: u64,
+    pub ticks: TickTimes,
     pub streams: Vec<StreamSnapshot>,
     /// Connected sessions by DTLS-SRTP profile.
     pub profiles: Vec<(SrtpProfile, u64)>,

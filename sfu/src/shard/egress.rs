@@ -8,18 +8,34 @@ use crate::forward::usage::{Batch, HasNumbers};
 use crate::io::{Link, Message};
 use crate::ports::Kind;
 use crate::session::transport::Session;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 impl Core {
-    /// Sends what was gathered in this tick.
-    pub fn fan_out<L: Link>(&mut self, link: &mut L) {
+    /// Sends what is complete, and what has waited for `gather`. Returns when the rest will have.
+    pub fn fan_out<L: Link>(&mut self, gather: Duration, link: &mut L) -> Option<Instant> {
         let mut dirty = std::mem::take(&mut self.dirty);
-        for stream_index in dirty.drain(..) {
+        let mut next = None;
+        dirty.retain(|stream_index| {
+            let mut waits = false;
             for kind in [Kind::Audio, Kind::Video] {
-                self.fan_out_track(stream_index, kind, link);
+                match self.fan_out_due(*stream_index, kind, gather) {
+                    Some(due) if due > self.now => {
+                        waits = true;
+                        next = Some(next.map_or(due, |next: Instant| next.min(due)));
+                    }
+                    Some(_) => self.fan_out_track(*stream_index, kind, link),
+                    None => {}
+                }
             }
-        }
+            waits
+        });
         self.dirty = dirty; // The same vector: its room is kept.
+        next
+    }
+
+    /// When a track's packets are to leave; `None` if it has none.
+    fn fan_out_due(&self, stream_index: usize, kind: Kind, gather: Duration) -> Option<Instant> {
+        self.streams[stream_index].as_deref()?.track(kind)?.due_at(gather)
     }
 
     fn fan_out_track<L: Link>(&mut self, stream_index: usize, kind: Kind, link: &mut L) {
@@ -29,7 +45,7 @@ impl Core {
         let (track, gates, slots) = stream.parts(kind);
         let Some(track) = track.filter(|track| !track.pending.is_empty()) else { return };
         self.counters.gates_expired += gates.expire(now) as u64;
-        track.plan();
+        track.plan(self.runs);
         let mut keyframe_wanted = false;
         for (word_index, word) in gates.words().iter().enumerate() {
             let mut open = *word;

@@ -7,6 +7,7 @@ mod core;
 mod counters;
 mod egress;
 mod feedback;
+mod handshake;
 mod ingress;
 mod lane;
 mod members;
@@ -23,7 +24,7 @@ use crossbeam_channel::{Receiver, Sender, TrySendError};
 use crossbeam_queue::ArrayQueue;
 
 pub use self::core::{Command, Core};
-pub use counters::{ShardCounters, ShardSnapshot, StreamSnapshot};
+pub use counters::{ShardCounters, ShardSnapshot, StreamSnapshot, TICK_BOUNDS, TickTimes};
 pub use lane::{Lane, Lanes};
 
 use self::feedback::Chores;
@@ -53,12 +54,13 @@ pub struct Shard<L: Link> {
     core: Core,
     link: L,
     ports: Ports,
-    /// How long a packet may wait for others of its frame.
+    /// How long a packet may wait for others of its frame, and least time from tick to tick.
     gather: Duration,
     chores: Chores,
     snapshot_at: Instant,
     usage_at: Instant,
     longest_tick: Duration,
+    ticks: TickTimes,
 }
 
 const SNAPSHOT_INTERVAL: Duration = Duration::from_secs(1);
@@ -67,8 +69,17 @@ impl<L: Link> Shard<L> {
     pub fn new(core: Core, link: L, ports: Ports, gather: Duration) -> Shard<L> {
         let now = core.now;
         let chores = Chores::new(now);
-        let longest_tick = Duration::ZERO;
-        Shard { core, link, ports, gather, chores, snapshot_at: now, usage_at: now, longest_tick }
+        Shard {
+            core,
+            link,
+            ports,
+            gather,
+            chores,
+            snapshot_at: now,
+            usage_at: now,
+            longest_tick: Duration::ZERO,
+            ticks: TickTimes::default(),
+        }
     }
 
     /// Runs until drained or stopped.
@@ -77,6 +88,7 @@ impl<L: Link> Shard<L> {
     /// The link's, when the sockets themselves fail.
     pub fn run(mut self) -> std::io::Result<()> {
         loop {
+            let tick_began = self.core.now;
             let deadline = self.turn();
             if self.core.draining && self.core.session_count() == 0
                 || self.ports.stop.load(Ordering::Relaxed)
@@ -85,6 +97,11 @@ impl<L: Link> Shard<L> {
                 self.link.flush();
                 self.publish_snapshot();
                 return Ok(());
+            }
+            // What comes in quick succession, feedback of many viewers above all, is worth one
+            // wake-up, not one each.
+            if deadline.is_none_or(|deadline| deadline > tick_began) {
+                self.link.pause(tick_began + self.gather);
             }
             let core = &mut self.core;
             let mut woke_at = None;
@@ -108,12 +125,11 @@ impl<L: Link> Shard<L> {
         self.core.now = Instant::now();
         let timers = self.core.handle_timers();
         let chores = self.chores.run(&mut self.core);
-        let mut gathered = self.core.fan_out_due(self.gather);
-        if gathered.is_some_and(|due| due <= self.core.now) {
-            self.core.fan_out(&mut self.link);
-            gathered = None;
-        }
+        let gathered = self.core.fan_out(self.gather, &mut self.link);
         self.core.retransmit(&mut self.link);
+        self.core.post(&mut self.link);
+        self.link.flush();
+        let unfinished = self.core.shake_hands().then_some(started);
         self.core.post(&mut self.link);
         self.link.flush();
         self.core.flush_lanes();
@@ -130,7 +146,7 @@ impl<L: Link> Shard<L> {
         self.count_tick(now.duration_since(started));
         let usage = self.core.has_usage().then_some(self.usage_at);
         let snapshot = self.snapshot_due();
-        [again, timers, chores, gathered, snapshot, usage].into_iter().flatten().min()
+        [again, unfinished, timers, chores, gathered, snapshot, usage].into_iter().flatten().min()
     }
 
     /// What control, the owner of the side channel and whoever decides about gates want. True: there
@@ -168,6 +184,7 @@ impl<L: Link> Shard<L> {
         counters.ticks_over_1ms += u64::from(busy > Duration::from_millis(1));
         counters.ticks_over_10ms += u64::from(busy > Duration::from_millis(10));
         self.longest_tick = self.longest_tick.max(busy);
+        self.ticks.note(busy);
     }
 
     fn report_usage(&mut self) {
@@ -198,6 +215,7 @@ impl<L: Link> Shard<L> {
     fn publish_snapshot(&mut self) {
         let mut snapshot = self.core.snapshot();
         snapshot.link = *self.link.counters();
+        snapshot.ticks = self.ticks.clone();
         let longest = std::mem::take(&mut self.longest_tick);
         snapshot.longest_tick_nanoseconds = u64::try_from(longest.as_nanos()).unwrap_or(u64::MAX);
         self.ports.snapshots.force_push(snapshot);

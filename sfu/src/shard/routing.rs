@@ -62,6 +62,9 @@ impl Core {
             match classify(datagram) {
                 DatagramKind::Rtp => self.handle_rtp(index, path, datagram),
                 DatagramKind::Rtcp => self.handle_rtcp(index, path, datagram),
+                DatagramKind::Dtls if !self.is_connected(index) => {
+                    self.defer_handshake(index, path, datagram);
+                }
                 DatagramKind::Stun | DatagramKind::Dtls => self.handle_cold(index, path, datagram),
                 DatagramKind::Unknown => self.counters.dropped_unknown_datagrams += 1,
             }
@@ -71,8 +74,12 @@ impl Core {
         }
     }
 
+    fn is_connected(&self, index: usize) -> bool {
+        self.sessions[index].as_ref().is_some_and(|session| session.is_connected())
+    }
+
     /// STUN and DTLS go to str0m.
-    fn handle_cold(&mut self, index: usize, path: Path, datagram: &[u8]) {
+    pub(super) fn handle_cold(&mut self, index: usize, path: Path, datagram: &[u8]) {
         let Some(endpoint) = self.endpoints.get(path.endpoint) else { return };
         let local = endpoint.advertise;
         let Some(session) = self.sessions[index].as_mut() else { return };
@@ -148,7 +155,12 @@ impl Core {
                     lane.give_back_packet(self.pool.take());
                 }
                 match self.stream_by_key.get(&stream).copied() {
-                    Some(index) => self.accept(index, kind, packet),
+                    Some(index) => {
+                        self.accept(index, kind, packet);
+                        if let Some(stream) = self.streams[index].as_mut() {
+                            stream.track_mut(kind).hurry();
+                        }
+                    }
                     None => self.pool.give(packet),
                 }
             }

@@ -10,7 +10,7 @@ use sfu::ports::{
     CloseReason, Event, Frame, GateSender, SessionKey, SideChannelConfig, SlotId, SlotUsage,
     StreamKey, UsageReport,
 };
-use sfu::{Relay, RelayConfig, Started, generate_certificate};
+use sfu::{Relay, RelayConfig, Runs, Started, generate_certificate};
 
 use super::{Peer, until};
 
@@ -41,6 +41,7 @@ impl Rig {
             endpoints: vec![Endpoint { bind: local, advertise: local }],
             pin: false,
             gather: Duration::from_micros(200),
+            runs: Runs::default(),
             certificate: generate_certificate().expect("randomness"),
             sessions_max: 100,
             side_channel: Some(SideChannelConfig { label: LABEL.into() }),

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::time::Duration;
 
 use io_uring::types::{Fixed, SubmitArgs, Timespec};
 use io_uring::{Builder, EnterFlags, IoUring, opcode, squeue};
@@ -11,6 +12,10 @@ use crate::io::outbox::Batch;
 
 /// Completions the kernel has room for, by each submission that we have room for.
 const COMPLETIONS_PER_SUBMISSION: u32 = 8;
+
+/// Completions that end a pause before its time: more than the kernel has room for, which it takes
+/// for as many as it has room for.
+const PAUSE_COMPLETIONS: usize = u32::MAX as usize >> 1;
 
 /// Times a flush enters the kernel for one batch. Each enter makes progress unless the system is
 /// out of memory; beyond this the link has failed, and the next receive says so.
@@ -77,6 +82,16 @@ impl Ring {
             Err(error) if !is_retried(&error) => Err(error),
             _ => Ok(()),
         }
+    }
+
+    /// Submits what is queued and sleeps for `span`, however many completions there are. One that
+    /// fails is no pause; the wait that follows finds the same failure and tells it.
+    pub(super) fn pause(&mut self, span: Duration) {
+        let timeout = Timespec::from(span);
+        let _slept = self
+            .uring
+            .submitter()
+            .submit_with_args(PAUSE_COMPLETIONS, &SubmitArgs::new().timespec(&timeout));
     }
 
     /// Submits what is queued and lets deferred receives run, without waiting.
