@@ -10,11 +10,10 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use serde::Serialize;
 
-use crate::child::{Kind, Server};
+use crate::child::{Kind, NodeOptions, Place, Server};
 use crate::load::{self, LoadConfig};
 use crate::report::Report;
 use crate::server;
-use crate::signal::Target;
 use crate::trace::Trace;
 
 /// Packets a message for which the bare loop is measured beside each case.
@@ -69,7 +68,10 @@ pub fn run(config: &MatrixConfig) -> anyhow::Result<Matrix> {
     ensure!(config.node.is_file(), "{}: no such program", config.node.display());
     let trace = Arc::new(Trace::built_in("video-2400k").expect("a trace that is built in"));
     let nodes = config.links.iter().flat_map(|link| {
-        config.shards.iter().map(|shards| Kind::Node { link: link.clone(), shards: *shards })
+        config.shards.iter().map(|shards| {
+            let (link, shards) = (Some(link.clone()), Some(*shards));
+            Kind::Node(NodeOptions { link, shards, ..NodeOptions::default() })
+        })
     });
     let kinds: Vec<Kind> = nodes.chain([Kind::Reference]).collect();
     let mut cases: Vec<(Kind, CaseReports)> = config
@@ -112,12 +114,14 @@ fn run_case(
     viewers: usize,
     trace: &Arc<Trace>,
 ) -> anyhow::Result<Report> {
-    let server = Server::start(kind, &config.node)?;
+    let own = std::env::current_exe()?;
+    let program = if *kind == Kind::Reference { &own } else { &config.node };
+    let server = Server::start(kind, program, Place::LOOPBACK)?;
     let load = LoadConfig {
         viewers,
         duration: config.duration,
         pid: Some(server.pid()),
-        ..LoadConfig::new(Target::Whip(server.base.clone()), "video-2400k", Arc::clone(trace))
+        ..LoadConfig::new(server.target.clone(), "video-2400k", Arc::clone(trace))
     };
     load::run(&load).with_context(|| format!("its log ends with:\n{}", server.log_tail()))
 }
