@@ -59,6 +59,16 @@ impl Rig {
         }
     }
 
+    /// Packets of a frame whose end is still to come.
+    fn beginning_of_a_frame(&mut self, lead: [u8; 2], sizes: &[usize]) {
+        for (at, size) in sizes.iter().enumerate() {
+            let body = payload(if at == 0 { lead } else { REST }, self.next, *size);
+            let datagram = self.bench.publisher_packet(self.next, 9000, false, &body);
+            self.bench.receive(&datagram);
+            self.next += 1;
+        }
+    }
+
     /// Ends the tick; what subscriber `number` got of media, decrypted.
     fn deliver(&mut self, number: usize) -> Vec<Got> {
         self.bench.fan_out();
@@ -443,4 +453,40 @@ proptest::proptest! {
         proptest::prop_assert_eq!(rig.deliver(0).len(), 1);
         proptest::prop_assert_eq!(rig.bench.core.counters.rtp_forwarded_packets, 1);
     }
+}
+
+#[test]
+fn a_finished_frame_leaves_at_once_and_an_unfinished_one_waits_for_the_gathering_budget() {
+    let mut rig = Rig::new(1, SrtpProfile::AEAD_AES_256_GCM);
+    let budget = Duration::from_micros(500);
+    rig.frame(KEY, &[1000, 1000]);
+    assert_eq!(rig.bench.fan_out_gathered(budget), None);
+    assert_eq!(rig.opened(0).len(), 2);
+    rig.bench.link.sent.clear();
+
+    rig.beginning_of_a_frame(INTER, &[1000, 1000]);
+    let came = rig.bench.core.now;
+    assert_eq!(rig.bench.fan_out_gathered(budget), Some(came + budget));
+    rig.bench.advance(budget - Duration::from_micros(1));
+    assert_eq!(rig.bench.fan_out_gathered(budget), Some(came + budget));
+    assert!(rig.opened(0).is_empty(), "it may still grow");
+    rig.bench.advance(Duration::from_micros(1));
+    assert_eq!(rig.bench.fan_out_gathered(budget), None);
+    assert_eq!(rig.opened(0).len(), 2);
+}
+
+#[test]
+fn the_end_of_a_frame_takes_its_waiting_beginning_along_in_one_message() {
+    let mut rig = Rig::new(1, SrtpProfile::AEAD_AES_256_GCM);
+    rig.frame(KEY, &[1000]);
+    rig.deliver(0);
+    rig.bench.link.sent.clear();
+    rig.bench.link.runs.clear();
+    let budget = Duration::from_micros(500);
+    rig.beginning_of_a_frame(INTER, &[1000, 1000]);
+    assert!(rig.bench.fan_out_gathered(budget).is_some());
+    rig.frame(REST, &[1000]);
+    assert_eq!(rig.bench.fan_out_gathered(budget), None);
+    assert_eq!(rig.opened(0).len(), 3);
+    assert_eq!(rig.bench.link.runs, [3]);
 }

@@ -54,6 +54,7 @@ with_both_links! {
     a_port_that_nobody_listens_on_disturbs_no_other
     a_deadline_is_kept_and_not_forestalled
     a_past_deadline_only_looks
+    a_pause_lasts_its_time_and_what_came_meanwhile_is_handed_over_together
     a_wake_ends_the_wait_to_come_and_none_after_it
     no_wake_from_another_thread_is_lost
     no_wake_of_a_busy_thread_is_lost
@@ -437,6 +438,32 @@ fn a_past_deadline_only_looks<L: Link>(make: fn(ShardSockets) -> L) {
         assert!(Instant::now() < deadline, "it never saw the datagram");
     }
     assert_eq!(link.counters().waits, 0);
+}
+
+fn a_pause_lasts_its_time_and_what_came_meanwhile_is_handed_over_together<L: Link>(
+    make: fn(ShardSockets) -> L,
+) {
+    let (at, mut link) = link_on_loopback(make);
+    let past = Instant::now();
+    // The receives are armed by the first look.
+    link.receive(Some(past), &mut |_| panic!("nobody sent")).expect("the link works");
+    let until = Instant::now() + Duration::from_millis(20);
+    let waker = link.waker();
+    let other = thread::spawn(move || {
+        let peer = peer();
+        for _ in 0..3 {
+            peer.send_to(b"x", at).expect("loopback takes it");
+            waker.wake();
+        }
+    });
+    link.pause(until);
+    assert!(Instant::now() >= until, "neither datagrams nor a wake end it");
+    other.join().expect("it sent");
+    let mut came = 0;
+    link.receive(None, &mut |train| came += train.bytes.len()).expect("the link works");
+    assert_eq!((came, link.counters().pauses), (3, 1));
+    link.pause(past);
+    assert_eq!(link.counters().pauses, 1, "a pause that is over is none");
 }
 
 fn a_wake_ends_the_wait_to_come_and_none_after_it<L: Link>(make: fn(ShardSockets) -> L) {

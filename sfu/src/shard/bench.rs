@@ -248,9 +248,15 @@ impl ForwardBench {
     /// The end of a tick: everything that is ready is sealed and sent.
     #[inline(never)]
     pub fn fan_out(&mut self) {
-        self.core.fan_out(Duration::ZERO, &mut self.link);
+        self.fan_out_gathered(Duration::ZERO);
+    }
+
+    /// The same with a gathering budget: until when the rest waits.
+    pub fn fan_out_gathered(&mut self, gather: Duration) -> Option<Instant> {
+        let rest = self.core.fan_out(gather, &mut self.link);
         self.core.retransmit(&mut self.link);
         self.core.post(&mut self.link);
+        rest
     }
 
     /// Lets time pass, as the loop would.
@@ -287,7 +293,7 @@ fn peer(profile: SrtpProfile, number: u32) -> (SealContext, OpenContext) {
     srtp::contexts(&keys(profile, number, true)).expect("the material has the profile's length")
 }
 
-fn facts(ssrc: u32) -> TrackFacts {
+pub(super) fn facts(ssrc: u32) -> TrackFacts {
     let format = Format::plain(Codec::Vp8);
     TrackFacts {
         mid: "0".into(),
@@ -305,7 +311,7 @@ fn facts(ssrc: u32) -> TrackFacts {
     }
 }
 
-fn new_session(
+pub(super) fn new_session(
     key: u64,
     stream: StreamKey,
     role: Role,

@@ -52,3 +52,41 @@ impl Core {
         !self.handshakes.0.is_empty()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, SocketAddr};
+
+    use super::*;
+    use crate::ports::gate::MonotonicClock;
+    use crate::ports::{Role, StreamKey};
+    use crate::shard::Command;
+    use crate::shard::bench::{facts, new_session};
+
+    /// A core with one session that has not shaken hands, and a path to it.
+    fn core() -> (Core, Path) {
+        let now = Instant::now();
+        let remote = SocketAddr::from((Ipv4Addr::LOCALHOST, 9));
+        let here = crate::io::Endpoint { bind: remote, advertise: remote };
+        let clock = MonotonicClock::new(now, 1_000_000_000);
+        let mut core = Core::new(0, vec![here], vec![None], clock, now);
+        let new = new_session(1, StreamKey(1), Role::Publisher, None, facts(7), now);
+        core.handle_command(Command::Create(Box::new(new), 0));
+        (core, Path { endpoint: 0, remote })
+    }
+
+    /// The begin of a DTLS 1.2 record (RFC 6347 §4.1): enough to be told from media.
+    const RECORD: [u8; 13] = [22, 254, 253, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+
+    #[test]
+    fn what_waits_is_bounded_and_a_turn_makes_progress() {
+        let (mut core, path) = core();
+        for _ in 0..HANDSHAKE_DATAGRAMS_MAX + 2 {
+            core.defer_handshake(0, path, &RECORD);
+        }
+        assert_eq!(core.counters.dropped_handshake_datagrams, 2);
+        let turns = (0..=HANDSHAKE_DATAGRAMS_MAX).take_while(|_| core.shake_hands()).count();
+        assert!(turns < HANDSHAKE_DATAGRAMS_MAX, "each turn takes one datagram at least");
+        assert!(!core.shake_hands());
+    }
+}
