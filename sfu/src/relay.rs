@@ -183,6 +183,7 @@ impl Relay {
             let mut core = Core::new(id as u16, endpoints.clone(), lanes, clock, now);
             core.side_channel = config.side_channel.clone();
             core.usage = config.usage;
+            core.runs = config.runs;
             let ports = Ports {
                 commands: commands_out,
                 gates: gates_out as GateReceiver,
