@@ -6,6 +6,12 @@ const SUB_BITS: u32 = SUB_BUCKETS.ilog2();
 /// One linear row and a row for every power of two of a `u64` above it.
 const BUCKETS: usize = SUB_BUCKETS * (65 - SUB_BITS as usize);
 
+/// Percentiles of a curve.
+const CURVE: [f64; 22] = [
+    1.0, 5.0, 10.0, 20.0, 30.0, 40.0, 50.0, 60.0, 70.0, 75.0, 80.0, 85.0, 90.0, 95.0, 97.5, 99.0,
+    99.5, 99.75, 99.9, 99.95, 99.99, 100.0,
+];
+
 /// Counts nanoseconds.
 #[derive(Debug, Clone)]
 pub struct Histogram {
@@ -45,6 +51,14 @@ impl Histogram {
     /// Largest value, exact.
     pub fn max_ns(&self) -> u64 {
         self.max_ns
+    }
+
+    /// Percentiles for a curve, dense towards the end: percent, ms.
+    pub fn curve_ms(&self) -> Vec<(f64, f64)> {
+        if self.total == 0 {
+            return Vec::new();
+        }
+        CURVE.iter().map(|percent| (*percent, self.percentile_ns(*percent) as f64 / 1e6)).collect()
     }
 
     /// Upper edge of the bucket that holds the `percent`th percentile; 0 when nothing was counted.
@@ -109,5 +123,9 @@ mod tests {
         }
         assert_eq!((low.total(), low.max_ns()), (1000, 1_000_000_000));
         assert_eq!(Histogram::default().percentile_ns(99.0), 0);
+        let curve = low.curve_ms();
+        assert!(curve.windows(2).all(|two| two[0].0 < two[1].0 && two[0].1 <= two[1].1));
+        assert_eq!(curve.last(), Some(&(100.0, 1000.0)));
+        assert!(Histogram::default().curve_ms().is_empty());
     }
 }

@@ -2,15 +2,22 @@
 
 pub mod child;
 pub mod client;
+pub mod find_max;
 pub mod histogram;
+pub mod html;
 pub mod http;
+pub mod interrupt;
 pub mod load;
 pub mod matrix;
 pub mod metrics;
+pub mod pay;
 pub mod payload;
+pub mod plot;
 pub mod publisher;
 pub mod reference;
 pub mod report;
+pub mod screen;
+pub mod series;
 pub mod server;
 pub mod signal;
 pub mod sink;

@@ -5,19 +5,29 @@ use std::fmt::{self, Display, Formatter};
 use serde::Serialize;
 
 use crate::histogram::Histogram;
-use crate::viewer::{Track, Viewer};
+use crate::pay::Payments;
+use crate::payload::Kind;
+use crate::series::Sample;
+use crate::trace::Trace;
+use crate::viewer::Viewer;
 
 /// Everything a run found.
 #[derive(Debug, Clone, Serialize)]
 pub struct Report {
     /// CPU, cores, kernel.
     pub machine: String,
+    /// How the run was called.
+    pub command: String,
     /// What the publishers played.
     pub trace: String,
-    /// Clients that sent.
+    /// Groups of publishers and viewers.
+    pub rooms: usize,
+    /// Clients of each room that sent.
     pub publishers: u16,
-    /// Clients that were to watch.
+    /// Clients that were to watch, those that joined within the window included.
     pub viewers: usize,
+    /// Of those, clients that joined within the window, as many as left in it.
+    pub churned: usize,
     /// Of those, clients that media reaches; fewer where a sink takes the place of receivers.
     pub hearing: usize,
     /// Clients with connected transport.
@@ -30,6 +40,8 @@ pub struct Report {
     pub ended: usize,
     /// Length of the counted window.
     pub seconds: f64,
+    /// The window ended early, by a signal.
+    pub interrupted: bool,
     /// What arrived of what was sent in the window.
     pub packets: Packets,
     /// Packets that the server sent to viewers in the window: received by those who hear, and
@@ -41,6 +53,10 @@ pub struct Report {
     pub connect_ms: Latency,
     /// Hand-over to the publisher's transport, to arrival at the viewer's socket.
     pub latency_ms: Latency,
+    /// The same as a curve: percent, ms.
+    pub latency_curve: Vec<(f64, f64)>,
+    /// `join_ms` as a curve: percent, ms.
+    pub join_curve: Vec<(f64, f64)>,
     /// Known when the server's process was named.
     pub server: Option<ServerCost>,
     /// Known when the server exports it.
@@ -49,10 +65,14 @@ pub struct Report {
     pub joining_ticks: Option<Ticks>,
     /// The same in the window.
     pub window_ticks: Option<Ticks>,
+    /// What viewers paid, where they did.
+    pub payments: Option<Payments>,
     /// What the generator itself took.
     pub generator: Generator,
     /// First errors of clients.
     pub errors: Vec<String>,
+    /// What happened when.
+    pub series: Vec<Sample>,
 }
 
 /// Turns of the server's media loops in a span, by its own counters.
@@ -101,6 +121,8 @@ pub struct Packets {
     pub rtx: u64,
     /// Viewers whose first video packet did not begin a keyframe.
     pub began_without_keyframe: u64,
+    /// Tracks from which a viewer that plays heard nothing at all.
+    pub silent_tracks: u64,
 }
 
 /// Percentiles, ms.
@@ -159,6 +181,10 @@ pub struct Generator {
     pub threads: usize,
     /// Cores kept busy.
     pub cores: f64,
+    /// Time that its busiest thread ran, or was ready to, of a hundred of the window.
+    pub busiest_percent: f64,
+    /// Cores of the machine.
+    pub machine_cores: usize,
     /// Time that its threads were ready and others had the cores, of a hundred of the window.
     pub waited_percent: f64,
     /// Dropped by the kernel at our own sockets.
@@ -166,6 +192,11 @@ pub struct Generator {
     /// Its sockets took trains (UDP GRO), which spares a sender on the same host work.
     pub takes_trains: bool,
 }
+
+/// A thread that runs or waits to run for more of the time than this can take no more load.
+const BUSIEST_PERCENT_MAX: f64 = 95.0;
+/// A machine of which more than this share is used has nothing left for either side.
+const FULL_SHARE: f64 = 0.97;
 
 /// Bounds of a run; one that is passed makes the exit code 1.
 #[derive(Debug, Clone, Copy, Default)]
@@ -176,6 +207,12 @@ pub struct Thresholds {
     pub us_per_packet_max: Option<f64>,
     /// Milliseconds, 99th percentile.
     pub latency_p99_ms_max: Option<f64>,
+    /// Milliseconds from `POST` to the first media, 99th percentile.
+    pub join_p99_ms_max: Option<f64>,
+    /// Viewers that must have played.
+    pub playing_min: Option<usize>,
+    /// Growth of the server's resident set for a viewer, KiB.
+    pub rss_kib_per_viewer_max: Option<f64>,
 }
 
 impl Latency {
@@ -192,10 +229,22 @@ impl Latency {
 }
 
 impl Packets {
-    /// Adds one viewer's account; the windows are counters `from..until` by publisher.
-    pub fn add(&mut self, viewer: &Viewer, audio: &[(u64, u64)], video: &[(u64, u64)]) {
+    /// Adds one viewer's account of a trace; the windows are counters `from..until` by publisher.
+    pub fn add(
+        &mut self,
+        viewer: &Viewer,
+        audio: &[(u64, u64)],
+        video: &[(u64, u64)],
+        trace: &Trace,
+    ) {
         let publisher = usize::from(viewer.publisher());
-        let mut count = |track: &Track, (from, until): (u64, u64)| {
+        let mut count = |kind: Kind, window: (u64, u64)| {
+            let (from, until) = viewer.span(kind, window);
+            let track = match kind {
+                Kind::Audio => &viewer.audio,
+                Kind::Video => &viewer.video,
+            };
+            self.silent_tracks += u64::from(trace.has(kind) && track.lowest().is_none());
             let received = track.received(from, until);
             self.expected += until - from;
             self.received += received;
@@ -204,8 +253,8 @@ impl Packets {
             self.reordered += track.reordered;
             until - from - received
         };
-        let lost_audio = count(&viewer.audio, audio[publisher]);
-        let lost = lost_audio + count(&viewer.video, video[publisher]);
+        let lost_audio = count(Kind::Audio, audio[publisher]);
+        let lost = lost_audio + count(Kind::Video, video[publisher]);
         self.lost += lost;
         self.lost_audio += lost_audio;
         self.lost_by_worst_viewer = self.lost_by_worst_viewer.max(lost);
@@ -225,6 +274,35 @@ impl Packets {
 }
 
 impl Report {
+    /// Why these figures are the generator's and not the server's, where that is so.
+    pub fn generator_limit(&self) -> Option<String> {
+        let own = &self.generator;
+        let server = self.server.as_ref().map_or(0.0, |server| server.cores);
+        let machine = own.machine_cores as f64;
+        if own.dropped_datagrams > 0 {
+            let dropped = own.dropped_datagrams;
+            return Some(format!(
+                "its own sockets dropped {dropped} datagrams that the server had delivered; use \
+                 more --threads, or raise net.core.rmem_max"
+            ));
+        }
+        if own.busiest_percent > BUSIEST_PERCENT_MAX {
+            let busiest = own.busiest_percent;
+            return Some(format!(
+                "one of its threads ran or waited for a core {busiest:.0} % of the time; use more \
+                 --threads, or another machine for it"
+            ));
+        }
+        if own.cores + server > FULL_SHARE * machine {
+            return Some(format!(
+                "it used {:.2} and the server {server:.2} of this machine's {machine} cores; run it \
+                 on another machine",
+                own.cores
+            ));
+        }
+        None
+    }
+
     /// Sentences that say what is wrong; empty when all is well.
     pub fn verdict(&self, thresholds: &Thresholds) -> Vec<String> {
         let mut wrong = Vec::new();
@@ -241,6 +319,7 @@ impl Report {
             (packets.corrupt, "packets arrived damaged"),
             (packets.alien, "packets of another stream arrived"),
             (packets.duplicates, "packets were delivered twice"),
+            (packets.silent_tracks, "tracks of viewers that play stayed silent"),
         ] {
             if count > 0 {
                 wrong.push(format!("{count} {what}"));
@@ -261,6 +340,31 @@ impl Report {
         {
             let p99 = self.latency_ms.p99;
             wrong.push(format!("latency p99 is {p99:.2} ms, allowed are {max} ms"));
+        }
+        if let Some(max) = thresholds.join_p99_ms_max
+            && self.join_ms.p99 > max
+        {
+            let p99 = self.join_ms.p99;
+            wrong.push(format!("first media came after {p99:.0} ms (p99), allowed are {max} ms"));
+        }
+        if let Some(min) = thresholds.playing_min
+            && self.playing < min
+        {
+            wrong.push(format!("{} viewers played, {min} are asked for", self.playing));
+        }
+        let rss = self.server.as_ref().and_then(|server| server.rss_kib_per_viewer);
+        match (rss, thresholds.rss_kib_per_viewer_max) {
+            (Some(rss), Some(max)) if rss > max => wrong.push(format!(
+                "the server's memory grew by {rss:.0} KiB a viewer, allowed are {max} KiB"
+            )),
+            (None, Some(_)) => {
+                wrong.push("memory a viewer is bounded, but no --pid says whose".to_owned());
+            }
+            (Some(_) | None, _) => {}
+        }
+        if let Some(payments) = self.payments.as_ref().filter(|payments| payments.stopped > 0) {
+            let (stopped, sessions) = (payments.stopped, payments.sessions);
+            wrong.push(format!("{stopped} of {sessions} viewers stopped to pay"));
         }
         match (&self.server, thresholds.us_per_packet_max) {
             (Some(server), Some(max)) if server.us_per_packet > max => wrong.push(format!(
@@ -288,8 +392,17 @@ impl Display for Report {
         row(
             "case",
             format!(
-                "{} × {} -> {} viewers, {:.1} s",
-                self.publishers, self.trace, self.viewers, self.seconds
+                "{}{} × {} -> {} viewers, {:.1} s{}{}",
+                if self.rooms > 1 { format!("{} rooms, each ", self.rooms) } else { String::new() },
+                self.publishers,
+                self.trace,
+                self.viewers - self.churned,
+                self.seconds,
+                match self.churned {
+                    0 => String::new(),
+                    churned => format!(", {churned} left and {churned} joined meanwhile"),
+                },
+                if self.interrupted { ", INTERRUPTED before its time" } else { "" },
             ),
         )?;
         row(
@@ -337,14 +450,15 @@ impl Display for Report {
             "faults",
             format!(
                 "{} undelivered, {} duplicate, {} repeated on the wire, {} reordered, {} corrupt, \
-                 {} alien, {} began without keyframe",
+                 {} alien, {} began without keyframe, {} silent tracks",
                 packets.undelivered,
                 packets.duplicates,
                 packets.wire_repeats,
                 packets.reordered,
                 packets.corrupt,
                 packets.alien,
-                packets.began_without_keyframe
+                packets.began_without_keyframe,
+                packets.silent_tracks
             ),
         )?;
         row("transport connected", spread(&self.connect_ms))?;
@@ -394,20 +508,41 @@ impl Display for Report {
                 ),
             )?;
         }
-        let busy = self.generator.cores > 0.9 * self.generator.threads as f64;
+        if let Some(pay) = &self.payments {
+            let sut = |units: u128| format!("{:.6}", units as f64 / 1e9);
+            row(
+                "payments",
+                format!(
+                    "{} vouchers of {} viewers at {} SUT/s: {} SUT spent, {} paid, {} redeemed; \
+                     {} of {} packets came unpaid, {} stopped to pay",
+                    pay.vouchers,
+                    pay.sessions,
+                    sut(pay.rate.into()),
+                    sut(pay.spent),
+                    sut(pay.paid),
+                    sut(pay.redeemed),
+                    pay.unpaid_packets,
+                    pay.packets,
+                    pay.stopped
+                ),
+            )?;
+        }
         row(
             "generator",
             format!(
-                "{:.2} cores of {} thread(s), waited for one {:.0} % of the time, {} datagrams dropped \
-                 at its own sockets{}{}",
+                "{:.2} cores of {} thread(s), its busiest one {:.0} % of the time, waited for one \
+                 {:.0} %, {} datagrams dropped at its own sockets{}",
                 self.generator.cores,
                 self.generator.threads,
+                self.generator.busiest_percent,
                 self.generator.waited_percent,
                 self.generator.dropped_datagrams,
                 if self.generator.takes_trains { ", GRO on" } else { "" },
-                if busy { "; IT IS THE LIMIT: use --threads" } else { "" }
             ),
         )?;
+        if let Some(limit) = self.generator_limit() {
+            row("", format!("THE GENERATOR WAS THE LIMIT: {limit}."))?;
+        }
         for error in &self.errors {
             row("error", error.clone())?;
         }
@@ -423,20 +558,26 @@ pub(crate) mod tests {
         let latency = Latency { p50: 1.0, p99: 5.0, p999: 8.0, max: 9.0 };
         Report {
             machine: "test".into(),
+            command: "sutantra-bench load".into(),
             trace: "video-2400k".into(),
+            rooms: 1,
             publishers: 1,
             viewers: 2,
+            churned: 0,
             hearing: 2,
             connected: 2,
             playing: 2,
             refused: 0,
             ended: 0,
             seconds: 10.0,
+            interrupted: false,
             packets: Packets { expected: 1000, received: 1000, ..Packets::default() },
             forwarded: 1000,
             join_ms: latency,
             connect_ms: latency,
             latency_ms: latency,
+            latency_curve: vec![(50.0, 1.0), (99.0, 5.0), (100.0, 9.0)],
+            join_curve: vec![(50.0, 1.0), (99.0, 5.0), (100.0, 9.0)],
             server: Some(ServerCost {
                 us_per_packet: 5.0,
                 shard_us_per_packet: Some(4.0),
@@ -451,14 +592,18 @@ pub(crate) mod tests {
             sending: None,
             joining_ticks: None,
             window_ticks: None,
+            payments: None,
             generator: Generator {
                 threads: 1,
                 cores: 0.1,
+                busiest_percent: 12.0,
+                machine_cores: 2,
                 waited_percent: 2.0,
                 dropped_datagrams: 0,
                 takes_trains: false,
             },
             errors: Vec::new(),
+            series: Vec::new(),
         }
     }
 
@@ -491,6 +636,47 @@ pub(crate) mod tests {
             |_, t| t.latency_p99_ms_max = Some(4.0),
             &["latency p99 is 5.00 ms, allowed are 4 ms"],
         );
+        check(
+            |_, t| t.join_p99_ms_max = Some(4.0),
+            &["first media came after 5 ms (p99), allowed are 4 ms"],
+        );
+        check(|_, t| t.playing_min = Some(2), &[]);
+        check(|_, t| t.playing_min = Some(3), &["2 viewers played, 3 are asked for"]);
+        check(|_, t| t.rss_kib_per_viewer_max = Some(100.0), &[]);
+        check(
+            |_, t| t.rss_kib_per_viewer_max = Some(99.0),
+            &["the server's memory grew by 100 KiB a viewer, allowed are 99 KiB"],
+        );
+        check(
+            |r, t| (r.server, t.rss_kib_per_viewer_max) = (None, Some(99.0)),
+            &["memory a viewer is bounded, but no --pid says whose"],
+        );
+        check(
+            |r, _| r.payments = Some(Payments { sessions: 2, stopped: 1, ..Payments::default() }),
+            &["1 of 2 viewers stopped to pay"],
+        );
+    }
+
+    /// R114
+    #[test]
+    fn the_generator_says_when_it_was_the_limit_and_why() {
+        #[track_caller]
+        fn check(change: impl Fn(&mut Report), expected: Option<&str>) {
+            let mut report = example();
+            change(&mut report);
+            let said = report.generator_limit();
+            match (&said, expected) {
+                (None, None) => {}
+                (Some(said), Some(part)) => assert!(said.contains(part), "{said}"),
+                (said, expected) => panic!("{said:?} instead of {expected:?}"),
+            }
+            let shown = report.to_string().contains("THE GENERATOR WAS THE LIMIT");
+            assert_eq!(shown, said.is_some(), "what is so is shown");
+        }
+        check(|_| {}, None);
+        check(|r| r.generator.dropped_datagrams = 3, Some("own sockets dropped 3 datagrams"));
+        check(|r| r.generator.busiest_percent = 96.0, Some("a core 96 % of the time"));
+        check(|r| r.generator.cores = 1.5, Some("1.50 and the server 0.50 of this machine's 2"));
     }
 
     /// R114
@@ -505,6 +691,7 @@ pub(crate) mod tests {
         check(|r, _| r.packets.corrupt = 3, &["3 packets arrived damaged"]);
         check(|r, _| r.packets.alien = 1, &["1 packets of another stream arrived"]);
         check(|r, _| r.packets.duplicates = 2, &["2 packets were delivered twice"]);
+        check(|r, _| r.packets.silent_tracks = 1, &["1 tracks of viewers that play stayed silent"]);
     }
 
     /// R114

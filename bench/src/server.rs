@@ -31,6 +31,8 @@ pub struct CpuUsed {
     pub process_ns: u64,
     /// All threads: ready to run while others had the cores.
     pub waited_ns: u64,
+    /// The one thread that ran, or wanted to, for the longest time.
+    pub busiest_ns: u64,
     /// Threads whose name begins with `shard-`; 0 when there is none.
     pub shards_ns: u64,
     /// Of the whole process, in ticks of 10 ms.
@@ -79,7 +81,9 @@ impl CpuSample {
             let since = |now: u64, before: Option<u64>| now.saturating_sub(before.unwrap_or(0));
             let ns = since(now.on_cpu_ns, before.map(|before| before.on_cpu_ns));
             used.process_ns += ns;
-            used.waited_ns += since(now.waited_ns, before.map(|before| before.waited_ns));
+            let waited_ns = since(now.waited_ns, before.map(|before| before.waited_ns));
+            used.waited_ns += waited_ns;
+            used.busiest_ns = used.busiest_ns.max(ns + waited_ns);
             if now.name.starts_with(SHARD_PREFIX) {
                 used.shards_ns += ns;
             }
@@ -105,13 +109,18 @@ fn parse_stat(stat: &str) -> Option<(u64, u64)> {
     Some((ticks()? * TICK_NS, ticks()? * TICK_NS))
 }
 
+/// Cores that this process may use.
+pub fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, |cores| cores.get())
+}
+
 /// What the figures were measured on.
 pub fn machine() -> String {
     let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = cpu.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
     let model = model.map_or("unknown CPU", |(_, model)| model);
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    let cores = std::thread::available_parallelism().map_or(0, |cores| cores.get());
+    let cores = cores();
     format!("{model}, {cores} cores, Linux {}", kernel.trim())
 }
 
@@ -137,7 +146,7 @@ mod tests {
         drop(done);
         thread.expect("a thread starts").join().expect("it ends");
         assert!(used.shards_ns >= 50_000_000, "{used:?}");
-        assert!(used.process_ns >= used.shards_ns);
+        assert!(used.process_ns >= used.shards_ns && used.busiest_ns >= used.shards_ns);
         assert!(rss_bytes(pid).expect("our own process") > 100_000);
     }
 

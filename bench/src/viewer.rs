@@ -25,6 +25,7 @@ pub enum Check {
 #[derive(Debug, Clone, Default)]
 pub struct Track {
     seen: Vec<u64>,
+    lowest: Option<u64>,
     highest: Option<u64>,
     /// The same packet decrypted and delivered again.
     pub duplicates: u64,
@@ -32,11 +33,27 @@ pub struct Track {
     pub reordered: u64,
 }
 
+/// What a packet added to an account: for figures that are read while the run goes on.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// 1 for a packet that had not come before.
+    pub fresh: u64,
+    /// Counters between the highest so far and this one, this one included: what is spanned and did
+    /// not come is missing.
+    pub spanned: u64,
+}
+
 /// One viewer's account.
 #[derive(Debug, Clone)]
 pub struct Viewer {
+    /// Counts the viewers of a run.
+    pub number: usize,
     publisher: u16,
     check: Check,
+    /// It joined within the window: its packets count from its own first one.
+    pub late: bool,
+    /// Counters of audio and video at which it was told to leave; its packets count up to them.
+    pub left: Option<[u64; 2]>,
     /// Media reaches it; one behind a sink need only be connected.
     pub hears: bool,
     /// Audio packets.
@@ -76,20 +93,28 @@ struct WireStream {
 }
 
 impl Track {
-    fn note(&mut self, counter: u64) {
+    fn note(&mut self, counter: u64) -> Progress {
         let (word, bit) = ((counter / 64) as usize, 1 << (counter % 64));
         if self.seen.len() <= word {
             self.seen.resize(word + 1, 0);
         }
         if self.seen[word] & bit != 0 {
             self.duplicates += 1;
-            return;
+            return Progress::default();
         }
         self.seen[word] |= bit;
         if self.highest.is_some_and(|highest| counter < highest) {
             self.reordered += 1;
         }
+        let spanned = self.highest.map_or(1, |highest| counter.saturating_sub(highest));
         self.highest = self.highest.max(Some(counter));
+        self.lowest = Some(self.lowest.map_or(counter, |lowest| lowest.min(counter)));
+        Progress { fresh: 1, spanned }
+    }
+
+    /// Counter of the first packet, by number.
+    pub fn lowest(&self) -> Option<u64> {
+        self.lowest
     }
 
     /// Longest run of missing packets among the counters `from..until`.
@@ -117,8 +142,11 @@ impl Viewer {
     /// Watches what `publisher` sends.
     pub fn new(publisher: u16, check: Check) -> Self {
         Self {
+            number: 0,
             publisher,
             check,
+            late: false,
+            left: None,
             hears: true,
             audio: Track::default(),
             video: Track::default(),
@@ -164,6 +192,18 @@ impl Viewer {
         }
     }
 
+    /// What of the window's counters `from..until` of a track counts for this viewer.
+    pub fn span(&self, kind: Kind, (from, until): (u64, u64)) -> (u64, u64) {
+        let (track, at) = match kind {
+            Kind::Audio => (&self.audio, 0),
+            Kind::Video => (&self.video, 1),
+        };
+        let until = self.left.map_or(until, |left| until.min(left[at]));
+        let first = track.lowest().unwrap_or(until);
+        let from = if self.late { from.max(first) } else { from };
+        (from.min(until), until)
+    }
+
     /// Takes a decrypted payload that arrived at `arrived_ns`, `after` the `POST`.
     pub fn note_packet(
         &mut self,
@@ -172,34 +212,35 @@ impl Viewer {
         arrived_ns: u64,
         after: Duration,
         latency: Option<&mut Histogram>,
-    ) {
+    ) -> Progress {
         self.opened_packets += 1;
         let record = match payload::read(payload, kind, self.check == Check::Whole) {
             Ok(record) if record.kind == kind && record.counter < COUNTER_MAX => record,
             Ok(_) | Err(Corrupt::Length | Corrupt::Record | Corrupt::Pattern) => {
                 self.corrupt += 1;
-                return;
+                return Progress::default();
             }
         };
         let Record { publisher, kind, counter, sent_ns } = record;
         if publisher != self.publisher {
             self.alien += 1;
-            return;
+            return Progress::default();
         }
-        match kind {
+        let progress = match kind {
             Kind::Audio => {
                 self.audio_after.get_or_insert(after);
-                self.audio.note(counter);
+                self.audio.note(counter)
             }
             Kind::Video => {
                 self.video_after.get_or_insert(after);
                 self.began_with_keyframe.get_or_insert_with(|| payload::starts_keyframe(payload));
-                self.video.note(counter);
+                self.video.note(counter)
             }
-        }
+        };
         if let Some(latency) = latency {
             latency.record(arrived_ns.saturating_sub(sent_ns));
         }
+        progress
     }
 }
 
@@ -240,10 +281,30 @@ mod tests {
     #[test]
     fn the_longest_gap_counts_to_both_edges() {
         let mut track = Track::default();
-        [2, 3, 7].into_iter().for_each(|counter| track.note(counter));
+        for (counter, spanned) in [(2, 1), (7, 5), (3, 0)] {
+            assert_eq!(track.note(counter), Progress { fresh: 1, spanned });
+        }
+        assert_eq!(track.note(7), Progress::default(), "it had come before");
         assert_eq!(track.longest_gap(0, 10), 3);
         assert_eq!(track.longest_gap(2, 4), 0);
         assert_eq!(track.longest_gap(100, 105), 5);
+    }
+
+    #[test]
+    fn who_comes_late_or_leaves_early_counts_between_its_own_first_packet_and_its_leave() {
+        let mut viewer = Viewer::new(0, Check::Record);
+        for counter in [7, 6, 8, 9] {
+            let payload = packet(0, counter, true);
+            viewer.note_packet(&payload, Kind::Video, 1500, Duration::ZERO, None);
+        }
+        assert_eq!(viewer.span(Kind::Video, (2, 20)), (2, 20));
+        viewer.late = true;
+        assert_eq!(viewer.span(Kind::Video, (2, 20)), (6, 20));
+        assert_eq!(viewer.span(Kind::Video, (8, 20)), (8, 20));
+        viewer.left = Some([3, 9]);
+        assert_eq!(viewer.span(Kind::Video, (2, 20)), (6, 9));
+        assert_eq!(viewer.span(Kind::Video, (12, 20)), (9, 9));
+        assert_eq!(viewer.span(Kind::Audio, (2, 20)), (3, 3), "no audio came");
     }
 
     #[test]

@@ -3,16 +3,18 @@
 //! Arrival times are the kernel's, so the sleep between two looks costs no accuracy; it saves the
 //! generator a wake-up per datagram.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, TryRecvError};
+use std::sync::mpsc::{Receiver, Sender, TryRecvError};
 use std::time::{Duration, Instant};
 
 use str0m::{Event, RtcError};
 
 use crate::client::{Client, Joined, TIMER_MAX};
 use crate::histogram::Histogram;
+use crate::pay::{PayAccount, Purse, Seat};
 use crate::payload::Kind;
 use crate::publisher::Publisher;
 use crate::socket::{self, Batch, Gro, Poller};
@@ -21,12 +23,17 @@ use crate::viewer::Viewer;
 /// Longest sleep between two looks at the sockets.
 const TICK: Duration = Duration::from_micros(500);
 
+/// How often a worker hands over what it counted meanwhile.
+const RECENT_EVERY: Duration = Duration::from_millis(250);
+
 /// What the reporting thread tells a worker.
 pub enum Command {
     /// Drive this client and play into it.
     Publish(Box<Joined>, Box<Publisher>),
-    /// Drive this client and keep its account.
-    View(Box<Joined>, Box<Viewer>),
+    /// Drive this client, keep its account, and pay from this seat.
+    View(Box<Joined>, Box<Viewer>, Option<Box<Seat>>),
+    /// The viewer of this number says goodbye; its account stays.
+    Depart(usize, [u64; 2]),
     /// Begin to count latency, or end.
     Measure(bool),
     /// Sessions are being deleted: their end is no failure from now on.
@@ -47,8 +54,13 @@ pub struct Live {
     /// Viewers that have what they wait for: media, or connected transport where a sink stands
     /// between them and the media.
     pub ready: AtomicU64,
-    /// Packets decrypted by all viewers.
+    /// Viewers that said goodbye before the end.
+    pub departed: AtomicU64,
+    /// Packets decrypted by all viewers, each once.
     pub packets: AtomicU64,
+    /// Packets that lie between the first and the newest of each viewer: what of these is not among
+    /// `packets` is missing.
+    pub spanned: AtomicU64,
     /// Clients whose transport failed or was closed by the server.
     pub ended: AtomicU64,
     /// Looks, by worker, that found nothing to receive: its sockets were empty.
@@ -59,6 +71,8 @@ pub struct Live {
 pub struct Outcome {
     /// The viewers' accounts.
     pub viewers: Vec<Viewer>,
+    /// What those that paid did, by viewer's number.
+    pub paid: Vec<PayAccount>,
     /// Arrival minus send time, within the measured window.
     pub latency: Histogram,
     /// Datagrams that the kernel dropped at our own sockets.
@@ -69,7 +83,7 @@ pub struct Outcome {
 
 enum Role {
     Publisher(Box<Publisher>),
-    Viewer(Box<Viewer>),
+    Viewer(Box<Viewer>, Option<Box<Seat>>),
 }
 
 struct Slot {
@@ -79,7 +93,7 @@ struct Slot {
 }
 
 /// What all workers of a run share.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone)]
 pub struct WorkerConfig {
     /// The track whose first packet makes a viewer count as playing.
     pub awaited: Kind,
@@ -87,6 +101,10 @@ pub struct WorkerConfig {
     pub gro: Gro,
     /// Share of the media and feedback datagrams that viewers lose on purpose, 0 to 1.
     pub drop_share: f64,
+    /// Latencies since the last time, a few times a second.
+    pub recent: Sender<Histogram>,
+    /// Purses of viewers that have left.
+    pub purses: Sender<Purse>,
 }
 
 /// See the module.
@@ -96,10 +114,19 @@ pub struct Worker {
     live: Arc<Live>,
     config: WorkerConfig,
     random: u64,
-    slots: Vec<Slot>,
+    slots: Vec<Option<Slot>>,
+    /// Places of `slots` to be used again.
+    free: Vec<usize>,
+    /// Place of a viewer, by its number.
+    places: BTreeMap<usize, usize>,
+    done: Vec<Viewer>,
+    paid: Vec<PayAccount>,
+    dropped_datagrams: u64,
     poller: Poller,
     batch: Batch,
     latency: Histogram,
+    recent: Histogram,
+    recent_until: Instant,
     measuring: bool,
     leaving: bool,
     errors: Vec<String>,
@@ -120,12 +147,19 @@ impl Worker {
             number,
             commands,
             live,
-            config,
             random: 0x9e37_79b9_7f4a_7c15 ^ number as u64,
             slots: Vec::new(),
+            free: Vec::new(),
+            places: BTreeMap::new(),
+            done: Vec::new(),
+            paid: Vec::new(),
+            dropped_datagrams: 0,
             poller: Poller::new()?,
             batch: Batch::new(config.gro),
+            config,
             latency: Histogram::default(),
+            recent: Histogram::default(),
+            recent_until: Instant::now() + RECENT_EVERY,
             measuring: false,
             leaving: false,
             errors: Vec::new(),
@@ -146,6 +180,9 @@ impl Worker {
                 self.receive(*token as usize, offset_ns)?;
             }
             let due = self.timers();
+            if Instant::now() >= self.recent_until {
+                self.hand_over();
+            }
             if ready.is_empty() {
                 self.live.idle_looks[self.number].fetch_add(1, Ordering::Relaxed);
                 let until = due.saturating_duration_since(Instant::now());
@@ -160,10 +197,16 @@ impl Worker {
                 Ok(Command::Publish(joined, publisher)) => {
                     self.add(joined.client, Role::Publisher(publisher))?;
                 }
-                Ok(Command::View(joined, viewer)) => {
-                    self.add(joined.client, Role::Viewer(viewer))?;
+                Ok(Command::View(joined, viewer, seat)) => {
+                    let number = viewer.number;
+                    let place = self.add(joined.client, Role::Viewer(viewer, seat))?;
+                    self.places.insert(number, place);
                 }
-                Ok(Command::Measure(measuring)) => self.measuring = measuring,
+                Ok(Command::Depart(number, left)) => self.depart(number, left),
+                Ok(Command::Measure(measuring)) => {
+                    self.hand_over();
+                    self.measuring = measuring;
+                }
                 Ok(Command::Leave) => self.leaving = true,
                 Ok(Command::Stop) | Err(TryRecvError::Disconnected) => return Ok(true),
                 Err(TryRecvError::Empty) => return Ok(false),
@@ -171,17 +214,56 @@ impl Worker {
         }
     }
 
-    fn add(&mut self, client: Client, role: Role) -> io::Result<()> {
-        self.poller.add(&client.socket, self.slots.len() as u64)?;
-        self.slots.push(Slot { client, role, ended: false });
-        Ok(())
+    fn add(&mut self, client: Client, role: Role) -> io::Result<usize> {
+        let place = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(None);
+            self.slots.len() - 1
+        });
+        self.poller.add(&client.socket, place as u64)?;
+        self.slots[place] = Some(Slot { client, role, ended: false });
+        Ok(place)
+    }
+
+    fn depart(&mut self, number: usize, left: [u64; 2]) {
+        let Some(place) = self.places.remove(&number) else { return };
+        let Some(mut slot) = self.slots[place].take() else { return };
+        self.free.push(place);
+        if let Role::Viewer(viewer, _) = &mut slot.role {
+            viewer.left = Some(left);
+        }
+        self.live.departed.fetch_add(1, Ordering::Relaxed);
+        self.close(slot);
+    }
+
+    /// Says goodbye. The socket leaves the poller as it is closed.
+    fn close(&mut self, mut slot: Slot) {
+        slot.client.close();
+        self.dropped_datagrams += socket::dropped_datagrams(&slot.client.socket);
+        let Role::Viewer(viewer, seat) = slot.role else { return };
+        self.done.push(*viewer);
+        if let Some(seat) = seat {
+            let (account, purse) = seat.leave();
+            self.paid.push(account);
+            // Nobody takes purses any more at the end of the run.
+            let _kept = self.config.purses.send(purse);
+        }
+    }
+
+    /// Latencies since the last time, to whoever draws them; into the window's where it is open.
+    fn hand_over(&mut self) {
+        self.recent_until = Instant::now() + RECENT_EVERY;
+        let recent = std::mem::take(&mut self.recent);
+        if self.measuring {
+            self.latency.merge(&recent);
+        }
+        // Nobody draws any more at the end of the run.
+        let _drawn = self.config.recent.send(recent);
     }
 
     fn receive(&mut self, index: usize, offset_ns: u64) -> io::Result<()> {
-        let Self {
-            slots, batch, live, latency, measuring, errors, config, leaving, random, ..
-        } = self;
-        let slot = &mut slots[index];
+        let Self { slots, batch, live, recent, errors, config, leaving, random, .. } = self;
+        // It has said goodbye since the poller looked.
+        let Some(slot) = &mut slots[index] else { return Ok(()) };
         // A full batch means that more may wait; the next look takes it, after the others.
         batch.receive(&slot.client.socket)?;
         let (now, now_ns) = (Instant::now(), socket::monotonic_ns());
@@ -191,14 +273,14 @@ impl Worker {
                 stamped => stamped.saturating_sub(offset_ns).min(now_ns),
             };
             let arrived = now.checked_sub(Duration::from_nanos(now_ns - arrived_ns)).unwrap_or(now);
-            let latency = measuring.then_some(&mut *latency);
+            let latency = Some(&mut *recent);
             let mut context =
                 Context { arrived, arrived_ns, latency, live, awaited: config.awaited };
             for datagram in arrival.bytes.chunks(arrival.segment_bytes) {
                 if slot.ended {
                     return Ok(());
                 }
-                if let Role::Viewer(viewer) = &mut slot.role
+                if let Role::Viewer(viewer, _) = &mut slot.role
                     && datagram.first().is_some_and(|first| (128..=191).contains(first))
                 {
                     if config.drop_share > 0.0 && draw(random) < config.drop_share {
@@ -224,7 +306,7 @@ impl Worker {
     fn timers(&mut self) -> Instant {
         let Self { slots, live, errors, config, leaving, .. } = self;
         let mut next = Instant::now() + TIMER_MAX;
-        for slot in slots.iter_mut().filter(|slot| !slot.ended) {
+        for slot in slots.iter_mut().flatten().filter(|slot| !slot.ended) {
             let now = Instant::now();
             let Slot { client, role, .. } = slot;
             let (pts, started) = ((client.video_pt, client.audio_pt), client.started);
@@ -248,6 +330,23 @@ impl Worker {
                     context.handle(role, pts, started, event);
                 });
             }
+            let mut is_paying = false;
+            if let Role::Viewer(_, Some(seat)) = role {
+                is_paying = done.is_ok() && seat.deadline() <= now;
+                if is_paying {
+                    let send = |frame: &[u8]| client.send_message(frame).unwrap_or(false);
+                    if let Some(why) = seat.turn(now, send) {
+                        note_error(errors, why);
+                    }
+                }
+                next = next.min(seat.deadline());
+            }
+            if is_paying {
+                // Frames leave with the next outputs.
+                done = client.handle_timeout(now, |event| {
+                    context.handle(role, pts, started, event);
+                });
+            }
             if let Role::Publisher(publisher) = role
                 && let Some(due) = publisher.due()
             {
@@ -261,16 +360,18 @@ impl Worker {
         next
     }
 
-    fn finish(self) -> Outcome {
-        let (mut viewers, mut dropped_datagrams) = (Vec::new(), 0);
-        for mut slot in self.slots {
-            slot.client.close();
-            dropped_datagrams += socket::dropped_datagrams(&slot.client.socket);
-            if let Role::Viewer(viewer) = slot.role {
-                viewers.push(*viewer);
-            }
+    fn finish(mut self) -> Outcome {
+        self.hand_over();
+        for slot in std::mem::take(&mut self.slots).into_iter().flatten() {
+            self.close(slot);
         }
-        Outcome { viewers, latency: self.latency, dropped_datagrams, errors: self.errors }
+        Outcome {
+            viewers: self.done,
+            paid: self.paid,
+            latency: self.latency,
+            dropped_datagrams: self.dropped_datagrams,
+            errors: self.errors,
+        }
     }
 }
 
@@ -300,14 +401,15 @@ impl Context<'_> {
             (Role::Publisher(publisher), Event::KeyframeRequest(_)) => {
                 publisher.request_keyframe();
             }
-            (Role::Viewer(viewer), Event::Connected) => {
+            (Role::Viewer(viewer, _), Event::Connected) => {
                 viewer.connected_after.get_or_insert(after);
                 self.live.connected.fetch_add(1, Ordering::Relaxed);
                 if !viewer.hears {
                     self.live.ready.fetch_add(1, Ordering::Relaxed);
                 }
             }
-            (Role::Viewer(viewer), Event::RtpPacket(packet)) => {
+            (Role::Viewer(_, Some(seat)), Event::ChannelData(data)) => seat.note_frame(&data.data),
+            (Role::Viewer(viewer, seat), Event::RtpPacket(packet)) => {
                 let pt = packet.header.payload_type;
                 let kind = match () {
                     () if pt == video_pt => Kind::Video,
@@ -316,14 +418,20 @@ impl Context<'_> {
                 };
                 let waited = playing_after(viewer, self.awaited).is_none();
                 let latency = self.latency.as_deref_mut();
-                viewer.note_packet(&packet.payload, kind, self.arrived_ns, after, latency);
+                let arrived_ns = self.arrived_ns;
+                let progress =
+                    viewer.note_packet(&packet.payload, kind, arrived_ns, after, latency);
+                if let Some(seat) = seat {
+                    seat.note_packet(self.arrived, packet.payload.len());
+                }
                 if waited && playing_after(viewer, self.awaited).is_some() {
                     self.live.playing.fetch_add(1, Ordering::Relaxed);
                     if viewer.hears {
                         self.live.ready.fetch_add(1, Ordering::Relaxed);
                     }
                 }
-                self.live.packets.fetch_add(1, Ordering::Relaxed);
+                self.live.packets.fetch_add(progress.fresh, Ordering::Relaxed);
+                self.live.spanned.fetch_add(progress.spanned, Ordering::Relaxed);
             }
             // Everything else concerns neither account nor publisher.
             _ => {}
@@ -369,6 +477,10 @@ fn note_end(done: Result<(), RtcError>, live: &Live, errors: &mut Vec<String>) {
     let reason =
         done.err().map_or_else(|| "closed by the server".to_owned(), |error| error.to_string());
     live.ended.fetch_add(1, Ordering::Relaxed);
+    note_error(errors, reason);
+}
+
+fn note_error(errors: &mut Vec<String>, reason: String) {
     if errors.len() < ERRORS_MAX && !errors.contains(&reason) {
         errors.push(reason);
     }

@@ -1,7 +1,8 @@
 //! The program as an operator runs it: against a real SFU in a process of its own.
 
+use std::io::{BufRead, BufReader, Read};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::process::{Child, Command, Output};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -40,11 +41,19 @@ impl Sfu {
     }
 
     fn load(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().expect("the program runs")
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(PROGRAM);
-        command.args(["load", "--duration", "500ms", "--ramp", "100"]);
+        command.args(["load", "--ramp", "100"]);
         command.args(["--base", &format!("http://127.0.0.1:{}", self.http_port)]);
         command.args(["--pid", &self.child.id().to_string()]);
-        command.args(arguments).output().expect("the program runs")
+        if !arguments.iter().any(|argument| argument.starts_with("--duration")) {
+            command.args(["--duration", "500ms"]);
+        }
+        command.args(arguments);
+        command
     }
 }
 
@@ -92,11 +101,133 @@ fn a_run_without_a_server_or_with_a_wrong_argument_is_code_2() {
         &["--base", "ftp://x"],
         &["--trace", "no-such-file"],
         &["--duration", "5"],
+        &["--rooms", "0"],
+        &["--publishers", "0"],
+        &["--viewers", "200000"],
+        &["--viewers", "2", "--churn", "3"],
+        &["--ramp", "0"],
+        &["--threads", "0"],
+        &["--rate", "5"],
+        &["--max-viewers", "5"],
     ] {
         let run = Command::new(PROGRAM).arg("load").args(arguments).output().expect("it runs");
         assert_eq!(run.status.code(), Some(2), "{arguments:?}");
         assert!(!run.stderr.is_empty());
     }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// R114
+#[test]
+fn rooms_keep_to_themselves_while_viewers_come_and_go_and_the_run_is_seen_in_time() {
+    let sfu = Sfu::start();
+    let file =
+        |end: &str| std::env::temp_dir().join(format!("bench-rooms-{}.{end}", std::process::id()));
+    let (json, html) = (file("json"), file("html"));
+    let run = sfu.load(&[
+        "--rooms=2",
+        "--publishers=2",
+        "--viewers=4",
+        "--churn=4",
+        "--duration=1500ms",
+        "--threads=2",
+        "--max-loss=0",
+        "--min-playing=12",
+        "--max-join-p99=5000",
+        "--max-rss-kib-per-viewer=100000",
+        "--json",
+        json.to_str().expect("a plain path"),
+        "--html",
+        html.to_str().expect("a plain path"),
+    ]);
+    let said = text(&run.stdout) + &text(&run.stderr);
+    let page = std::fs::read_to_string(&html).expect("it was written");
+    let report = std::fs::read_to_string(&json).expect("it was written");
+    for file in [json, html] {
+        std::fs::remove_file(&file).expect("it is there");
+    }
+    assert_eq!(run.status.code(), Some(0), "{said}");
+    let report: serde_json::Value = serde_json::from_str(&report).expect("it is JSON");
+    // Five changes are due before the end of the window, the sixth exactly at it.
+    let churned = report["churned"].as_u64().expect("a number");
+    assert!((5..=6).contains(&churned), "{said}");
+    assert_eq!(report["viewers"], 8 + churned);
+    assert_eq!(report["playing"], 8 + churned);
+    assert_eq!((&report["ended"], &report["packets"]["alien"]), (&0.into(), &0.into()));
+    let packets = &report["packets"];
+    assert_eq!((&packets["lost"], &packets["silent_tracks"]), (&0.into(), &0.into()), "{said}");
+    // Eight watch at a time, and those that change places miss the join.
+    let full = 8.0 * 316.0 * report["seconds"].as_f64().expect("a number");
+    let expected = packets["expected"].as_f64().expect("a number");
+    assert!(expected < full * 1.1 && expected > full * 0.6, "{expected} of {full}");
+    let series = report["series"].as_array().expect("a list");
+    let phases: Vec<&str> = series.iter().filter_map(|sample| sample["phase"].as_str()).collect();
+    assert!(phases.contains(&"measuring") && phases.last() == Some(&"draining"), "{phases:?}");
+    let rate = |sample: &serde_json::Value| sample["received_per_second"].as_f64();
+    assert!(series.iter().filter_map(rate).fold(0.0, f64::max) > 1000.0);
+    assert!(page.matches("<svg").count() >= 10 && page.contains("--rooms=2"));
+    assert!(text(&run.stderr).contains("measuring"), "plain lines where there is no terminal");
+}
+
+/// R114
+#[test]
+fn a_search_doubles_halves_and_says_whose_limit_it_found() {
+    let sfu = Sfu::start();
+    let search = |arguments: &[&str]| {
+        let run = sfu.load(&[&["--find-max", "--duration=300ms"], arguments].concat());
+        (run.status.code(), text(&run.stdout))
+    };
+    let (code, said) = search(&["--viewers=1", "--max-viewers=2"]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("2 viewers a room; the search was told to go no further"), "{said}");
+    // No server forwards for nothing.
+    let (code, said) = search(&["--viewers=2", "--max-viewers=2", "--max-us-per-packet=0.001"]);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("0 viewers a room; more is the SERVER'S limit"), "{said}");
+}
+
+/// R114
+#[test]
+fn an_interrupted_run_reports_what_it_has_measured() {
+    let sfu = Sfu::start();
+    let mut command = sfu.command(&["--viewers=1", "--duration=60s"]);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut run = Running(command.spawn().expect("the program runs"));
+    let mut lines = BufReader::new(run.0.stderr.take().expect("piped")).lines();
+    let phase = lines.by_ref().map_while(Result::ok).find(|line| line == "measuring");
+    assert!(phase.is_some(), "it comes to its window");
+    let pid = libc::pid_t::try_from(run.0.id()).expect("a process id");
+    // SAFETY: no memory is involved; the process is our child and not yet waited for.
+    unsafe { libc::kill(pid, libc::SIGINT) };
+    let mut said = String::new();
+    let mut stdout = run.0.stdout.take().expect("piped");
+    stdout.read_to_string(&mut said).expect("text");
+    assert_eq!(run.0.wait().expect("our child").code(), Some(0), "{said}");
+    assert!(said.contains("INTERRUPTED before its time") && said.contains("1 play"), "{said}");
+}
+
+/// Killed when a test fails.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Both are without effect on a process that has ended and was waited for.
+        let _killed = self.0.kill();
+        let _reaped = self.0.wait();
+    }
+}
+
+/// R114
+#[test]
+fn viewers_cannot_pay_where_there_is_no_chain() {
+    let sfu = Sfu::start();
+    let run = sfu.load(&["--viewers=1", "--pay"]);
+    assert_eq!(run.status.code(), Some(2));
+    let said = text(&run.stderr);
+    assert!(said.contains("--pay needs a node with a chain"), "{said}");
 }
 
 /// Hears of addresses and claims to have dropped a thousand packets more each time it is asked.
@@ -137,7 +268,8 @@ fn behind_a_sink_some_viewers_hear_and_the_others_need_only_be_connected() {
     .expect("it is measured");
     assert_eq!((report.viewers, report.hearing, report.connected, report.playing), (5, 3, 5, 3));
     assert_eq!(report.verdict(&Thresholds::default()), Vec::<String>::new());
-    assert_eq!(report.forwarded, report.packets.received + 1000);
+    let dropped = report.forwarded - report.packets.received;
+    assert!(dropped > 0 && dropped.is_multiple_of(1000), "what the sink counted: {dropped}");
     let mut heard = sink.heard.lock().expect("no panic holds it").clone();
     heard.dedup();
     assert_eq!(heard.len(), 3, "each has a socket of its own: {heard:?}");

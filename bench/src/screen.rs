@@ -1,0 +1,267 @@
+//! What is seen while a run goes on: a few lines that are drawn anew on a terminal, else plain lines.
+
+use std::collections::VecDeque;
+use std::fmt::Write as _;
+use std::io::{IsTerminal, Write};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::load::LoadConfig;
+use crate::series::{Phase, Sample};
+use crate::worker::Live;
+
+/// Between two pictures, and between two plain lines.
+const DRAW_EVERY: Duration = Duration::from_millis(250);
+const LINE_EVERY: Duration = Duration::from_secs(5);
+/// Samples of a sparkline.
+const SPARKS: usize = 40;
+/// Widest picture; a narrower terminal gets a narrower one.
+const COLUMNS_MAX: usize = 100;
+const COLUMNS_MIN: usize = 40;
+const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+
+/// What is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Show {
+    /// A picture on a terminal, nothing elsewhere.
+    OnTerminal,
+    /// A picture on a terminal, plain lines elsewhere.
+    Always,
+}
+
+enum Face {
+    Picture { lines_drawn: usize },
+    Lines { next: Instant },
+    Nothing,
+}
+
+/// Draws on standard error: the report has standard output to itself.
+pub struct Screen {
+    face: Face,
+    title: String,
+    viewers: usize,
+    phase: Phase,
+    phase_began: Instant,
+    span: Option<Duration>,
+    drawn: Option<Instant>,
+    samples: VecDeque<Sample>,
+}
+
+impl Screen {
+    /// For one run.
+    pub fn new(show: Show, config: &LoadConfig) -> Self {
+        let now = Instant::now();
+        let face = match (std::io::stderr().is_terminal(), show) {
+            (true, _) => Face::Picture { lines_drawn: 0 },
+            (false, Show::Always) => Face::Lines { next: now },
+            (false, Show::OnTerminal) => Face::Nothing,
+        };
+        let rooms =
+            if config.rooms > 1 { format!("{} rooms × ", config.rooms) } else { String::new() };
+        let title = format!(
+            "{rooms}{} × {} -> {} viewers, {:.0?}",
+            config.publishers, config.trace_name, config.viewers, config.duration
+        );
+        Self {
+            face,
+            title,
+            viewers: config.all_viewers(),
+            phase: Phase::Publishing,
+            phase_began: now,
+            span: None,
+            drawn: None,
+            samples: VecDeque::new(),
+        }
+    }
+
+    /// A phase begins.
+    pub fn enter(&mut self, phase: Phase, span: Option<Duration>) {
+        (self.phase, self.phase_began, self.span) = (phase, Instant::now(), span);
+        self.drawn = None;
+        if let Face::Lines { next } = &mut self.face {
+            *next = self.phase_began + LINE_EVERY;
+            eprintln!("{}", phase.name());
+        }
+    }
+
+    /// Something was measured.
+    pub fn sample(&mut self, sample: &Sample) {
+        if self.samples.len() >= SPARKS {
+            self.samples.pop_front();
+        }
+        self.samples.push_back(*sample);
+    }
+
+    /// Draws when it is time to.
+    pub fn draw(&mut self, live: &Live, asked: usize, refused: usize) {
+        let now = Instant::now();
+        match &mut self.face {
+            Face::Nothing => {}
+            Face::Lines { next } => {
+                if now >= *next {
+                    *next = now + LINE_EVERY;
+                    eprintln!("{}", self.line(live));
+                }
+            }
+            Face::Picture { .. } => {
+                if self.drawn.is_none_or(|at| now >= at + DRAW_EVERY) {
+                    self.drawn = Some(now);
+                    let picture = self.picture(live, asked, refused, terminal_columns());
+                    self.put(&picture);
+                }
+            }
+        }
+    }
+
+    /// Leaves the terminal as it was.
+    pub fn end(&mut self) {
+        self.put("");
+        self.face = Face::Nothing;
+    }
+
+    fn put(&mut self, picture: &str) {
+        let Face::Picture { lines_drawn } = &mut self.face else { return };
+        let mut out = String::new();
+        if *lines_drawn > 0 {
+            // Cursor up, to the first column, clear what is below (ECMA-48).
+            let _infallible = write!(out, "\x1b[{lines_drawn}A");
+        }
+        out.push_str("\r\x1b[J");
+        out.push_str(picture);
+        *lines_drawn = picture.matches('\n').count();
+        let mut stderr = std::io::stderr().lock();
+        // A terminal that is gone shows nothing, and the run goes on.
+        let _unseen = stderr.write_all(out.as_bytes()).and_then(|()| stderr.flush());
+    }
+
+    fn line(&self, live: &Live) -> String {
+        let playing = load(&live.playing).saturating_sub(load(&live.departed));
+        let mut line = format!("{}: {playing} of {} play", self.phase.name(), self.viewers);
+        if let Some(sample) = self.samples.back() {
+            let _infallible = write!(
+                line,
+                ", {:.0} packets/s in, {:.0} out, {:.2} % missing, p99 {}, server {}, generator {:.2} cores",
+                sample.published_per_second,
+                sample.forwarded_per_second,
+                sample.missing_percent,
+                number(sample.latency_p99_ms, 2, " ms"),
+                number(sample.server_cores, 2, " cores"),
+                sample.generator_cores,
+            );
+        }
+        line
+    }
+
+    fn picture(&self, live: &Live, asked: usize, refused: usize, columns: usize) -> String {
+        let mut lines = vec![self.title.clone(), self.phases()];
+        let share = match (self.phase, self.span) {
+            (Phase::Joining, _) => load(&live.ready) as f64 / self.viewers.max(1) as f64,
+            (_, Some(span)) => {
+                self.phase_began.elapsed().as_secs_f64() / span.as_secs_f64().max(1e-9)
+            }
+            (_, None) => 0.0,
+        };
+        lines.push(bar(share, columns.min(60)));
+        let playing = load(&live.playing).saturating_sub(load(&live.departed));
+        lines.push(format!(
+            "viewers    {asked} asked, {} connected, {playing} play, {refused} refused, {} ended, {} left",
+            load(&live.connected),
+            load(&live.ended),
+            load(&live.departed),
+        ));
+        type Value = fn(&Sample) -> Option<f64>;
+        let rows: [(&str, Value, usize, &str); 8] = [
+            ("in", |s| Some(s.published_per_second), 0, " packets/s"),
+            ("out", |s| Some(s.forwarded_per_second), 0, " packets/s"),
+            ("missing", |s| Some(s.missing_percent), 3, " %"),
+            ("latency", |s| s.latency_p99_ms, 2, " ms p99"),
+            ("cost", |s| s.us_per_packet, 2, " µs a packet"),
+            ("server", |s| s.server_cores, 2, " cores"),
+            ("memory", |s| s.rss_mib, 1, " MiB"),
+            ("generator", |s| Some(s.generator_cores), 2, " cores"),
+        ];
+        for (name, value, digits, unit) in rows {
+            let values: Vec<Option<f64>> = self.samples.iter().map(value).collect();
+            let Some(last) = values.last().copied() else { continue };
+            if values.iter().all(Option::is_none) {
+                continue;
+            }
+            let last = number(last, digits, unit);
+            lines.push(format!("{name:<10} {last:<22} {}", sparks(&values)));
+        }
+        let cut = |line: &String| line.chars().take(columns).collect::<String>() + "\n";
+        lines.iter().map(cut).collect()
+    }
+
+    fn phases(&self) -> String {
+        let mut line = String::new();
+        for phase in Phase::ALL {
+            let (mark, name) = (if phase == self.phase { '●' } else { '○' }, phase.name());
+            let _infallible = write!(line, "{mark} {name}  ");
+        }
+        line.trim_end().to_owned()
+    }
+}
+
+fn number(value: Option<f64>, digits: usize, unit: &str) -> String {
+    value.map_or_else(|| "–".to_owned(), |value| format!("{value:.digits$}{unit}"))
+}
+
+fn bar(share: f64, columns: usize) -> String {
+    let room = columns.saturating_sub(7).max(1);
+    let full = ((share.clamp(0.0, 1.0) * room as f64) as usize).min(room);
+    format!(
+        "{}{} {:3.0} %",
+        "█".repeat(full),
+        "░".repeat(room - full),
+        share.clamp(0.0, 1.0) * 100.0
+    )
+}
+
+/// One character a value, from nothing to the largest of all.
+fn sparks(values: &[Option<f64>]) -> String {
+    let largest = values.iter().flatten().copied().fold(0.0, f64::max);
+    let spark = |value: &Option<f64>| match value {
+        Some(value) if largest > 0.0 => {
+            let step = (value.max(0.0) / largest * (BARS.len() - 1) as f64).round() as usize;
+            BARS[step.min(BARS.len() - 1)]
+        }
+        Some(_) => BARS[0],
+        None => ' ',
+    };
+    values.iter().map(spark).collect()
+}
+
+fn terminal_columns() -> usize {
+    // SAFETY: all zeroes is a valid `winsize`.
+    let mut size: libc::winsize = unsafe { std::mem::zeroed() };
+    // SAFETY: `size` is a valid, writable winsize, which is what TIOCGWINSZ fills.
+    let done = unsafe { libc::ioctl(libc::STDERR_FILENO, libc::TIOCGWINSZ, &raw mut size) };
+    let columns = if done == 0 && size.ws_col > 0 { usize::from(size.ws_col) } else { 80 };
+    // The last column stays free: a full line would wrap and be counted once.
+    columns.saturating_sub(1).clamp(COLUMNS_MIN, COLUMNS_MAX)
+}
+
+fn load(cell: &AtomicU64) -> u64 {
+    cell.load(Ordering::Relaxed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sparks_rise_with_their_values_and_a_hole_stays_one() {
+        let values = [Some(0.0), Some(5.0), None, Some(10.0)];
+        assert_eq!(sparks(&values), "▁▅ █");
+        assert_eq!(sparks(&[Some(0.0)]), "▁");
+        assert_eq!(sparks(&[]), "");
+    }
+
+    #[test]
+    fn a_bar_is_as_full_as_its_share_and_never_longer_than_its_room() {
+        assert_eq!(bar(0.5, 17), "█████░░░░░  50 %");
+        assert_eq!(bar(2.0, 11), "████ 100 %");
+        assert_eq!(bar(-1.0, 11), "░░░░   0 %");
+    }
+}
