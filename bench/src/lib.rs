@@ -22,6 +22,7 @@ pub mod server;
 pub mod signal;
 pub mod sink;
 pub mod socket;
+pub mod span;
 pub mod trace;
 pub mod viewer;
 pub mod worker;
