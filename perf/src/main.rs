@@ -7,15 +7,16 @@ use clap::{Args, Parser, Subcommand};
 
 mod bare_loop;
 mod chain;
+mod connected;
 mod drop_sink;
+mod gate_flood;
 mod idle;
 mod instructions;
 mod limit;
 mod money;
+mod peers;
 mod sockets;
 mod workload;
-
-use bare_loop::Cipher;
 
 /// Passes everything on; `idle` reads what it counts.
 #[global_allocator]
@@ -32,7 +33,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// The bare receive-open-rewrite-seal-send loop over loopback: CPU ns a packet.
-    Limit(LimitArgs),
+    Limit(limit::LimitArgs),
     /// Instructions per forwarded packet, counted by callgrind, held against the baseline.
     Instructions(InstructionArgs),
     /// Heap that one idle session holds in the relay.
@@ -41,11 +42,15 @@ enum Command {
         #[arg(long, default_value_t = 100)]
         sessions: u16,
     },
+    /// Gate commands by the hundred thousand a second while media is forwarded.
+    Gates(gate_flood::GatesArgs),
     /// Transactions a second: our application beside an empty one under CometBFT.
     Chain(chain::ChainArgs),
     /// The application of `chain`, in a process of its own.
     #[command(hide = true)]
     ChainChild(chain::child::ChildArgs),
+    /// The relay beside LiveKit, Janus and others, by the same clients: CPU a packet, memory, latency.
+    Peers(peers::PeersArgs),
     /// Vouchers a second and core, delays up to the order for a gate, blocks, memory of lanes.
     Money(MoneyArgs),
     /// What `instructions` runs under callgrind.
@@ -56,39 +61,6 @@ enum Command {
         /// How often.
         rounds: u64,
     },
-}
-
-/// Options of `limit`.
-#[derive(Args)]
-struct LimitArgs {
-    /// Packets of a subscriber in one message, one case each.
-    #[arg(long, value_delimiter = ',', default_value = "1,4,8,16")]
-    burst: Vec<usize>,
-    /// Links, one case each: io_uring, epoll.
-    #[arg(long, value_delimiter = ',', default_value = "io_uring,epoll")]
-    links: Vec<String>,
-    /// Sockets that receive.
-    #[arg(long, default_value_t = 100)]
-    receivers: usize,
-    /// RTP payload of a packet, bytes.
-    #[arg(long, default_value_t = 1150)]
-    payload_bytes: usize,
-    /// aes128-gcm, aes256-gcm or sha1-80.
-    #[arg(long, default_value = "aes256-gcm")]
-    cipher: Cipher,
-    /// Packets forwarded in one repeat.
-    #[arg(long, default_value_t = 100_000)]
-    packets: u64,
-    /// Repeats of each case, interleaved.
-    #[arg(long, default_value_t = 5)]
-    repeats: usize,
-    /// Do not read what arrives: the kernel drops it when the receivers' buffers are full, which
-    /// costs the sender less than delivering it.
-    #[arg(long)]
-    no_drain: bool,
-    /// Write the figures as JSON.
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
 }
 
 /// Options of `instructions`.
@@ -137,8 +109,10 @@ fn main() -> ExitCode {
             .into_iter()
             .try_for_each(|data_channel| idle::run(sessions, data_channel))
             .map(|()| ExitCode::SUCCESS),
+        Command::Gates(args) => gate_flood::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Chain(args) => chain::run(&args).map(|()| ExitCode::SUCCESS),
         Command::ChainChild(args) => chain::child::run(&args).map(|()| ExitCode::SUCCESS),
+        Command::Peers(args) => peers::run(&args),
         Command::Money(args) => money::run(&args).map(|()| ExitCode::SUCCESS),
         Command::CallgrindWorkload { case, rounds } => {
             workload::run(&case, rounds).map(|()| ExitCode::SUCCESS)

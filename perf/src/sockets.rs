@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
 /// Messages drained by one call.
 const BATCH: usize = 64;
@@ -17,16 +17,16 @@ pub fn thread_cpu_ns() -> u64 {
     ns(usage.ru_utime) + ns(usage.ru_stime)
 }
 
-/// Sockets on loopback that only take what comes, one datagram a message as a viewer's does.
+/// Sockets that only take what comes, one datagram a message as a viewer's does.
 pub struct Receivers {
     sockets: Vec<UdpSocket>,
 }
 
 impl Receivers {
-    /// Binds `count` sockets on free ports.
-    pub fn bind(count: usize) -> io::Result<Self> {
+    /// Binds `count` sockets on free ports of an address of ours.
+    pub fn bind(at: Ipv4Addr, count: usize) -> io::Result<Self> {
         let bind = |_| {
-            let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
+            let socket = UdpSocket::bind((at, 0))?;
             socket.set_nonblocking(true)?;
             Ok(socket)
         };
@@ -67,6 +67,45 @@ impl Receivers {
     }
 }
 
+/// A socket on `local`, whose port must be open to sharing, connected to `to`.
+pub fn connect_from(local: SocketAddr, to: SocketAddr) -> io::Result<UdpSocket> {
+    let (SocketAddr::V4(local), SocketAddr::V4(to)) = (local, to) else {
+        return Err(io::Error::new(io::ErrorKind::Unsupported, "IPv4 addresses only"));
+    };
+    // SAFETY: takes three integers.
+    let fd = unsafe { libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: a fresh descriptor that nobody else owns.
+    let socket = UdpSocket::from(unsafe { OwnedFd::from_raw_fd(fd) });
+    set_option(&socket, libc::SOL_SOCKET, libc::SO_REUSEPORT, 1)?;
+    set_option(&socket, libc::SOL_SOCKET, libc::SO_SNDBUFFORCE, 4 << 20)
+        .or_else(|_| set_option(&socket, libc::SOL_SOCKET, libc::SO_SNDBUF, 4 << 20))?;
+    let address = libc::sockaddr_in {
+        sin_family: libc::AF_INET as libc::sa_family_t,
+        sin_port: local.port().to_be(),
+        sin_addr: libc::in_addr { s_addr: u32::from_ne_bytes(local.ip().octets()) },
+        sin_zero: [0; 8],
+    };
+    let len = size_of_val(&address) as libc::socklen_t;
+    // SAFETY: `address` is a socket address of `len` bytes, read during the call.
+    let bound = unsafe { libc::bind(fd, (&raw const address).cast(), len) };
+    if bound != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    socket.connect(to)?;
+    Ok(socket)
+}
+
+fn set_option(socket: &UdpSocket, level: i32, name: i32, value: libc::c_int) -> io::Result<()> {
+    let size = size_of_val(&value) as libc::socklen_t;
+    let from = (&raw const value).cast();
+    // SAFETY: `from` points to `value`, which lives through the call, and `size` is its size.
+    let done = unsafe { libc::setsockopt(socket.as_raw_fd(), level, name, from, size) };
+    if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
 fn drain_batch(socket: &UdpSocket) -> io::Result<usize> {
     // SAFETY: all zeroes is a valid `mmsghdr`: no name, no parts, no control message; a message
     // without parts is taken from the queue and its bytes are dropped (`MSG_TRUNC`).
@@ -99,20 +138,7 @@ pub fn send_train(
         return socket.send_to(bytes, to).map(drop);
     }
     let segment = libc::c_int::try_from(segment_bytes).map_err(io::Error::other)?;
-    let size = size_of::<libc::c_int>() as libc::socklen_t;
-    // SAFETY: the pointer is to `segment`, which lives through the call, and `size` is its size.
-    let done = unsafe {
-        libc::setsockopt(
-            socket.as_raw_fd(),
-            libc::SOL_UDP,
-            libc::UDP_SEGMENT,
-            (&raw const segment).cast(),
-            size,
-        )
-    };
-    if done != 0 {
-        return Err(io::Error::last_os_error());
-    }
+    set_option(socket, libc::SOL_UDP, libc::UDP_SEGMENT, segment)?;
     socket.send_to(bytes, to).map(drop)
 }
 
@@ -122,7 +148,7 @@ mod tests {
 
     #[test]
     fn a_train_arrives_as_single_datagrams_and_is_counted() {
-        let receivers = Receivers::bind(2).expect("loopback");
+        let receivers = Receivers::bind(Ipv4Addr::LOCALHOST, 2).expect("loopback");
         let to = receivers.addresses().expect("bound");
         let sender = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback");
         send_train(&sender, to[0], &[7; 250], 100).expect("three datagrams");

@@ -19,7 +19,9 @@ use bench::sink::Sink;
 
 pub use bpf::AttachMode;
 use bpf::{Map, MapKind};
-pub use net::{GENERATOR, Network, RELAY, RelayNamespace};
+pub use net::{GENERATOR, Network, RELAY};
+#[cfg(test)]
+pub(crate) use tests::check;
 
 /// Why there is no drop sink.
 #[derive(Debug, thiserror::Error)]

@@ -10,7 +10,7 @@ use crate::sockets;
 /// Runs a test on a thread of its own, in a network of its own. Where the rights or the tool are
 /// missing it says so and the test passes; any other refusal fails.
 #[track_caller]
-fn check(attach: AttachMode, test: impl FnOnce(&Network, &DropSink) + Send) {
+pub(crate) fn check(attach: AttachMode, test: impl FnOnce(&Network, &DropSink) + Send) {
     std::thread::scope(|scope| {
         let body = || {
             let network = match Network::enter() {
