@@ -13,7 +13,7 @@
 //! away, the gates that it opened are closed: silence never leaves one open.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{self, Read, Write};
+use std::io::{self, BufReader, Read, Write};
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
@@ -138,7 +138,7 @@ fn tell(state: &mut State, frame: &[u8]) {
 
 /// Speaks with one source until it goes away or breaks the rules.
 fn serve(
-    mut source: UnixStream,
+    source: UnixStream,
     state: &Mutex<State>,
     decisions: &Sender<(SlotId, Gate)>,
     clock: MonotonicClock,
@@ -154,9 +154,9 @@ fn serve(
             tell(&mut state, &frame(JOINED, &[&slot_bytes(slot), &label]));
         }
     }
-    let mut open = BTreeSet::new();
+    let (mut open, mut frames) = (BTreeSet::new(), BufReader::new(source));
     let ended = loop {
-        match read_decision(&mut source, clock) {
+        match read_decision(&mut frames, clock) {
             Ok((slot, gate)) => {
                 if gate.open {
                     open.insert(slot);
