@@ -8,7 +8,6 @@ pub mod html;
 pub mod http;
 pub mod interrupt;
 pub mod load;
-pub mod matrix;
 pub mod metrics;
 pub mod pay;
 pub mod payload;

@@ -10,14 +10,13 @@ use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 
 use bench::load::{self, LoadConfig, PayConfig};
-use bench::matrix::{self, MatrixConfig};
 use bench::pay::Funds;
 use bench::report::{Report, Thresholds};
 use bench::screen::Show;
 use bench::signal::Target;
 use bench::socket::Gro;
 use bench::trace::Trace;
-use bench::{find_max, html, interrupt, reference};
+use bench::{find_max, html, interrupt, reference, span};
 
 /// Load generator for WHIP and WHEP servers.
 #[derive(Parser)]
@@ -30,10 +29,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Publish a trace, watch it with many clients, say what arrived and what it cost.
-    Load(LoadArgs),
-    /// Start the relay on each link and with each number of shards, load it, compare it with a plain
-    /// SFU and the bare loop, and print one table.
-    Matrix(MatrixArgs),
+    Load(Box<LoadArgs>),
     /// A plain single-threaded SFU through str0m's write_rtp, to compare with.
     ReferenceSfu(ReferenceArgs),
 }
@@ -46,40 +42,6 @@ struct ReferenceArgs {
     /// Where media is served, on the address of --http.
     #[arg(long, default_value_t = 9090)]
     udp_port: u16,
-}
-
-#[derive(Args)]
-struct MatrixArgs {
-    /// The relay's program (sutantra-node).
-    #[arg(long, value_name = "PATH")]
-    node: PathBuf,
-    /// The program with the bare loop; by default sutantra-perf beside this one, if it is there.
-    #[arg(long, value_name = "PATH")]
-    perf: Option<PathBuf>,
-    /// Links of the relay.
-    #[arg(long, value_delimiter = ',', default_value = "io_uring,epoll")]
-    links: Vec<String>,
-    /// Numbers of shards.
-    #[arg(long, value_delimiter = ',', default_value = "1,2")]
-    shards: Vec<usize>,
-    /// Numbers of viewers.
-    #[arg(long, value_delimiter = ',', default_value = "1,10,50,100")]
-    viewers: Vec<usize>,
-    /// Counted window of each case.
-    #[arg(long, default_value = "8s", value_parser = parse_duration)]
-    duration: Duration,
-    /// Rounds through all cases; the table shows the median and the spread.
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=100))]
-    repeats: u8,
-    /// Write the figures as JSON.
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
-    /// Write the table as Markdown.
-    #[arg(long, value_name = "FILE")]
-    markdown: Option<PathBuf>,
-    /// Fail when the relay loses more than this percentage of the packets in any case.
-    #[arg(long, value_name = "PERCENT")]
-    max_loss: Option<f64>,
 }
 
 #[derive(Args)]
@@ -100,7 +62,7 @@ struct LoadArgs {
     #[arg(long, default_value_t = 1, value_name = "N")]
     publishers: u16,
     /// Length of the counted window: 20s, 500ms, 2m.
-    #[arg(long, default_value = "20s", value_parser = parse_duration)]
+    #[arg(long, default_value = "20s", value_parser = span::parse)]
     duration: Duration,
     /// video-2400k, bursts-2400k, audio, or a file in the form that bench/traces describes.
     #[arg(long, default_value = "video-2400k")]
@@ -158,7 +120,7 @@ struct LoadArgs {
     #[arg(long, value_name = "PERCENT")]
     max_loss: Option<f64>,
     /// Fail when the server spends more CPU µs a packet; needs --pid.
-    #[arg(long, value_name = "US")]
+    #[arg(long, value_name = "US", conflicts_with = "find_max")]
     max_us_per_packet: Option<f64>,
     /// Fail when the 99th percentile of the latency is larger.
     #[arg(long, value_name = "MS")]
@@ -167,17 +129,16 @@ struct LoadArgs {
     #[arg(long, value_name = "MS")]
     max_join_p99: Option<f64>,
     /// Fail when fewer viewers play.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", conflicts_with = "find_max")]
     min_playing: Option<usize>,
     /// Fail when the server's memory grows by more for a viewer; needs --pid.
-    #[arg(long, value_name = "KIB")]
+    #[arg(long, value_name = "KIB", conflicts_with = "find_max")]
     max_rss_kib_per_viewer: Option<f64>,
 }
 
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Load(args) => load(&args),
-        Command::Matrix(args) => matrix(args),
         Command::ReferenceSfu(args) => {
             let udp = SocketAddr::new(args.http.ip(), args.udp_port);
             reference::run(args.http, udp).map(|()| ExitCode::SUCCESS)
@@ -309,33 +270,6 @@ fn command_line() -> String {
     words.join(" ")
 }
 
-fn matrix(args: MatrixArgs) -> anyhow::Result<ExitCode> {
-    let beside = std::env::current_exe()?.with_file_name("sutantra-perf");
-    let perf = args.perf.or_else(|| beside.is_file().then_some(beside));
-    if perf.is_none() {
-        eprintln!("the bare loop is left out: sutantra-perf is not built");
-    }
-    let matrix = matrix::run(&MatrixConfig {
-        node: args.node,
-        perf,
-        links: args.links,
-        shards: args.shards,
-        viewers: args.viewers,
-        duration: args.duration,
-        repeats: args.repeats.into(),
-    })?;
-    let markdown = matrix.markdown();
-    print!("{markdown}");
-    if let Some(path) = &args.markdown {
-        write_file(path, markdown)?;
-    }
-    if let Some(path) = &args.json {
-        write_file(path, serde_json::to_string_pretty(&matrix)? + "\n")?;
-    }
-    let thresholds = Thresholds { loss_percent_max: args.max_loss, ..Thresholds::default() };
-    Ok(judged(&matrix.verdict(&thresholds)))
-}
-
 fn judged(wrong: &[String]) -> ExitCode {
     for sentence in wrong {
         println!("FAILED: {sentence}.");
@@ -366,19 +300,6 @@ fn parse_count(text: &str) -> Result<usize, String> {
     count.ok_or_else(|| format!("{text:?} is not a number from 1 to 256"))
 }
 
-fn parse_duration(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("{text:?} is not a time like 20s, 500ms or 2m");
-    let digits = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?;
-    let number: u64 = text[..digits].parse().map_err(|_| wrong())?;
-    let ms = match &text[digits..] {
-        "ms" => 1,
-        "s" => 1000,
-        "m" => 60_000,
-        _ => return Err(wrong()),
-    };
-    number.checked_mul(ms).map(Duration::from_millis).ok_or_else(wrong)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -388,16 +309,6 @@ mod tests {
         assert_eq!(parse_percent("2.5"), Ok(2.5));
         for text in ["-1", "100", "NaN", "x"] {
             assert!(parse_percent(text).is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn durations_have_a_unit() {
-        for (text, ms) in [("20s", Some(20_000)), ("500ms", Some(500)), ("2m", Some(120_000))] {
-            assert_eq!(parse_duration(text).ok(), ms.map(Duration::from_millis));
-        }
-        for text in ["", "20", "s", "1h", "-1s", "99999999999999999999s", "18446744073709551615m"] {
-            assert!(parse_duration(text).is_err(), "{text:?}");
         }
     }
 }

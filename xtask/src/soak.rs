@@ -14,7 +14,7 @@ use crate::workspace::Workspace;
 
 /// How long the soak searches in each fuzz target.
 const SEARCH: Duration = Duration::from_secs(600);
-/// The longest that the load matrix may take; beyond it the matrix hangs and is killed.
+/// The longest that the comparison may take; beyond it something hangs and is killed.
 const LOAD_LIMIT: Duration = Duration::from_secs(3 * 3600);
 /// The longest that the crashes may take, their build included.
 const CRASHES_LIMIT: Duration = Duration::from_secs(30 * 60);
@@ -25,7 +25,8 @@ enum Item {
     Fuzz(String),
     /// A scenario in real browsers.
     Browser(&'static str),
-    /// The relay on both links with one and two shards, beside a plain SFU and the bare loop.
+    /// The relay on both links, with one and two shards, beside the bare loop, a plain SFU, and
+    /// LiveKit and Janus where they are installed.
     Load,
     /// `kill -9` of application and CometBFT at fifty moments of chance, beside an uncrashed twin.
     Crashes,
@@ -105,11 +106,11 @@ impl Item {
 
 fn run_load(workspace: &Workspace) -> Result<Value> {
     let report = workspace.target.join("soak").join("load-report.json");
-    let mut matrix = workspace.command(workspace.binary("sutantra-bench"));
-    matrix.args(["matrix", "--node"]).arg(workspace.binary("sutantra-node"));
-    matrix.args(["--repeats", "3", "--max-loss", "0", "--json"]).arg(&report);
-    matrix.arg("--markdown").arg(report.with_extension("md"));
-    run(&mut matrix, LOAD_LIMIT, &mut Tally::default())?;
+    let mut peers = workspace.command(workspace.binary("sutantra-perf"));
+    peers.args(["peers", "--repeats", "3", "--max-loss", "0", "--node"]);
+    peers.arg(workspace.binary("sutantra-node")).arg("--json").arg(&report);
+    peers.arg("--markdown").arg(report.with_extension("md"));
+    run(&mut peers, LOAD_LIMIT, &mut Tally::default())?;
     Ok(serde_json::from_str(&std::fs::read_to_string(&report)?)?)
 }
 
