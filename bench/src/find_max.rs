@@ -62,13 +62,15 @@ pub struct Search {
     pub limit: Limit,
 }
 
-/// What a step was measured by: thresholds that were given, or those of the search.
+/// What a step is measured by: thresholds that were given, or those of the search. Cost and memory
+/// for one of many fall as there are more, and would steer it the wrong way.
 pub fn thresholds(given: Thresholds) -> Thresholds {
     Thresholds {
         loss_percent_max: given.loss_percent_max.or(Some(LOSS_PERCENT_MAX)),
         latency_p99_ms_max: given.latency_p99_ms_max.or(Some(LATENCY_P99_MS_MAX)),
-        // Of all steps none has the same number.
         playing_min: None,
+        us_per_packet_max: None,
+        rss_kib_per_viewer_max: None,
         ..given
     }
 }

@@ -63,7 +63,7 @@ pub fn page(report: &Report, wrong: &[String], search: Option<&Search>) -> Strin
         let _infallible = write!(page, "<h2>The search for the limit</h2><pre>{steps}</pre>");
     }
     let command = escape(&report.command);
-    let _infallible = write!(page, "<h2>Again</h2><pre>{command}</pre></body></html>\n");
+    let _infallible = writeln!(page, "<h2>Again</h2><pre>{command}</pre></body></html>");
     page
 }
 
@@ -133,7 +133,14 @@ pub fn charts(report: &Report) -> Vec<LineChart> {
                 line("from publishers", |s| Some(s.published_per_second)),
             ],
         ),
-        over_time("CPU per forwarded packet", "µs", vec![line("server", |s| s.us_per_packet)]),
+        over_time(
+            "CPU per forwarded packet",
+            "µs",
+            vec![line("server", |s| {
+                // Before all play, what a join costs would be spread over few packets.
+                s.us_per_packet.filter(|_| s.phase > Phase::Joining)
+            })],
+        ),
         over_time(
             "Latency",
             "ms",

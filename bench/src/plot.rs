@@ -18,8 +18,8 @@ const COLOURS: usize = 6;
 
 const STYLE: &str = "<style>\
 text{font:12px system-ui,sans-serif;fill:#3d444d}.t{font-weight:600;font-size:13px}\
-.g{stroke:#8884;stroke-width:1}.a{stroke:#888;stroke-width:1}.b{fill:#8881}\
-.l{fill:none;stroke-width:1.8;stroke-linejoin:round}.e{stroke:#3d444d;stroke-width:1.4}\
+.g{stroke:#8884;stroke-width:1}.a{fill:none;stroke:#888;stroke-width:1}.b{fill:#8881}\
+.l{fill:none;stroke-width:1.8;stroke-linejoin:round}.e{fill:none;stroke:#3d444d;stroke-width:1.4}\
 .s0{stroke:#1f6feb}.s1{stroke:#d1570a}.s2{stroke:#1a7f37}.s3{stroke:#8250df}.s4{stroke:#bf3989}.s5{stroke:#7d6608}\
 .f0{fill:#1f6feb}.f1{fill:#d1570a}.f2{fill:#1a7f37}.f3{fill:#8250df}.f4{fill:#bf3989}.f5{fill:#7d6608}\
 .d{stroke-dasharray:5 4}\

@@ -79,7 +79,8 @@ pub struct Report {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Ticks {
     /// No turn took longer, ms: the upper edge of a bucket where the server exports a histogram
-    /// (`None`: beyond its last edge), else the largest value of its gauge that was seen.
+    /// else, or beyond its last edge, the largest value of its gauge that was seen; `None`: beyond
+    /// the last edge, and no gauge.
     pub longest_ms: Option<f64>,
     /// Turns beyond a millisecond.
     pub over_1ms: u64,
@@ -487,8 +488,10 @@ impl Display for Report {
         }
         for (when, ticks) in [("joining", self.joining_ticks), ("window", self.window_ticks)] {
             let Some(Ticks { longest_ms, over_1ms, over_10ms }) = ticks else { continue };
-            let longest = longest_ms
-                .map_or_else(|| "beyond its histogram".to_owned(), |ms| format!("{ms:.2} ms"));
+            let longest = longest_ms.map_or_else(
+                || "beyond its histogram".to_owned(),
+                |ms| format!("{ms:.2} ms at most"),
+            );
             row(
                 &format!("longest tick, {when}"),
                 format!("{longest}; {over_1ms} over 1 ms, {over_10ms} over 10 ms"),

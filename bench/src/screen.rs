@@ -59,7 +59,7 @@ impl Screen {
         let rooms =
             if config.rooms > 1 { format!("{} rooms × ", config.rooms) } else { String::new() };
         let title = format!(
-            "{rooms}{} × {} -> {} viewers, {:.0?}",
+            "{rooms}{} × {} -> {} viewers, {:?}",
             config.publishers, config.trace_name, config.viewers, config.duration
         );
         Self {

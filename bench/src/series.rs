@@ -20,7 +20,7 @@ pub const SAMPLE_EVERY: Duration = Duration::from_millis(500);
 const SAMPLES_MAX: usize = 4096;
 
 /// A phase of a run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
     /// Publishers connect.

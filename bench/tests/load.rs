@@ -109,6 +109,7 @@ fn a_run_without_a_server_or_with_a_wrong_argument_is_code_2() {
         &["--threads", "0"],
         &["--rate", "5"],
         &["--max-viewers", "5"],
+        &["--find-max", "--min-playing", "5"],
     ] {
         let run = Command::new(PROGRAM).arg("load").args(arguments).output().expect("it runs");
         assert_eq!(run.status.code(), Some(2), "{arguments:?}");
@@ -183,8 +184,8 @@ fn a_search_doubles_halves_and_says_whose_limit_it_found() {
     let (code, said) = search(&["--viewers=1", "--max-viewers=2"]);
     assert_eq!(code, Some(0), "{said}");
     assert!(said.contains("2 viewers a room; the search was told to go no further"), "{said}");
-    // No server forwards for nothing.
-    let (code, said) = search(&["--viewers=2", "--max-viewers=2", "--max-us-per-packet=0.001"]);
+    // No server forwards in no time.
+    let (code, said) = search(&["--viewers=2", "--max-viewers=2", "--max-latency-p99=0.0001"]);
     assert_eq!(code, Some(1), "{said}");
     assert!(said.contains("0 viewers a room; more is the SERVER'S limit"), "{said}");
 }

@@ -55,6 +55,12 @@ const SPARE_SEATS_SECONDS: usize = 4;
 pub fn run(config: &LoadConfig) -> anyhow::Result<Report> {
     config.check()?;
     let bank = config.pay.as_ref().map(|pay| {
+        if config.show == crate::screen::Show::Always {
+            eprintln!(
+                "opening a pool for each viewer, registering {} streams",
+                config.all_publishers()
+            );
+        }
         let seconds = config.duration.as_secs()
             + config.all_viewers() as u64 / u64::from(config.ramp_per_second.max(1));
         let churn = config.churn_per_second as usize;
@@ -76,7 +82,9 @@ pub fn run(config: &LoadConfig) -> anyhow::Result<Report> {
     run.screen.end();
     let ended = run.finish()?;
     let window = outcome?;
-    let payments = bank.map(|bank| account::payments(&bank, &ended.outcomes)).transpose()?;
+    let payments =
+        bank.as_ref().map(|bank| account::payments(bank, &ended.outcomes)).transpose()?;
+    bank.map_or(Ok(()), |bank| bank.close()).context("closing the viewers' pools")?;
     Ok(account::report(config, window, ended, payments))
 }
 
@@ -394,7 +402,9 @@ impl<'a> Run<'a> {
             if let Some((_, member, counters)) = self.departing.pop_front() {
                 // A worker that has ended says why when it is joined.
                 let _gone = self.tell(member.worker, Command::Depart(member.number, counters));
-                member.session_path.map(|path| self.recruiters.send(Errand::Leave(path)));
+                if let Some(path) = member.session_path {
+                    self.recruiters.send(Errand::Leave(path));
+                }
             }
         }
         if let Some(sample) = self.sampler.tick(self.phase) {
@@ -454,6 +464,9 @@ impl<'a> Run<'a> {
             let _ended = commands.send(Command::Stop);
             let outcome = thread.join().map_err(|_| anyhow::anyhow!("a worker panicked"))?;
             outcomes.push(outcome.context("driving clients")?);
+        }
+        if let Some(bank) = &self.bank {
+            self.purses.try_iter().for_each(|purse| bank.give_back(purse));
         }
         Ok(Ended {
             outcomes,

@@ -154,18 +154,15 @@ fn join(
             let none = || JoinError::Paying("every pool of this run is in use".to_owned());
             let mut purse = Some(bank.take().ok_or_else(none)?);
             let mut exchange = |offer: &str| {
-                let purse = purse.take().ok_or_else(none)?;
-                let (sdp, path, entered) =
-                    bank.enter(stream, offer, purse).map_err(|(error, purse)| {
-                        purse.into_iter().for_each(|purse| bank.give_back(purse));
-                        error
-                    })?;
+                let (sdp, path, entered) = bank.enter(stream, offer, &mut purse)?;
                 seat = Some(Box::new(entered));
                 Ok((sdp, path))
             };
             let with =
                 JoinWith { bound, channel: Some(PAY_CHANNEL), exchange: Some(&mut exchange) };
-            office.joiner.join_with(Role::Viewer, stream, with)?
+            let joined = office.joiner.join_with(Role::Viewer, stream, with);
+            purse.into_iter().for_each(|purse| bank.give_back(purse));
+            joined?
         }
     };
     let session_path = joined.session_path.clone();

@@ -37,7 +37,8 @@ impl LongestTick {
     pub fn ticks(&self, early: &Metrics, late: &Metrics) -> Option<Ticks> {
         let over_1ms = late.increase(early, "_ticks_over_1ms_total")? as u64;
         let over_10ms = late.increase(early, "_ticks_over_10ms_total")? as u64;
-        let longest = late.highest_bucket(early, TICK_HISTOGRAM).or(self.seconds)?;
+        let edge = late.highest_bucket(early, TICK_HISTOGRAM);
+        let longest = edge.filter(|edge| edge.is_finite()).or(self.seconds).or(edge)?;
         let longest_ms = longest.is_finite().then_some(longest * 1000.0);
         Some(Ticks { longest_ms, over_1ms, over_10ms })
     }
@@ -63,6 +64,8 @@ mod tests {
         assert_eq!(longest.ticks(&empty, &page("")), Some(ticks(Some(4.0))));
         let bucket = |edge: &str| page(&format!("{TICK_HISTOGRAM}{{le=\"{edge}\"}} 3\n"));
         assert_eq!(longest.ticks(&empty, &bucket("0.008")), Some(ticks(Some(8.0))));
-        assert_eq!(longest.ticks(&empty, &bucket("+Inf")), Some(ticks(None)));
+        let beyond = bucket("+Inf");
+        assert_eq!(longest.ticks(&empty, &beyond), Some(ticks(Some(4.0))), "the gauge saw it");
+        assert_eq!(LongestTick::default().ticks(&empty, &beyond), Some(ticks(None)));
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use chain_types::{
@@ -25,6 +26,9 @@ const RESERVE_BLOCKS: u64 = 1800;
 const VALID_BLOCKS: u64 = 120;
 /// Fees of an account's few transactions, in base fees.
 const FEES_BASE: u64 = 200;
+/// How long the window of relays is waited for at the end, and between two looks.
+const CLOSE_MAX: Duration = Duration::from_secs(60);
+const CLOSE_POLL: Duration = Duration::from_millis(500);
 /// What a pool holds beyond the window, in seconds of its rate: joining, settling, the relay's
 /// prepayment and grace.
 const SPARE_SECONDS: u64 = 120;
@@ -62,6 +66,8 @@ pub struct Bank {
     pub(super) creator: SigningKey,
     relay: AccountId,
     rate: u64,
+    /// The money is somebody's: what is left of it goes back.
+    is_owned: bool,
     streams: BTreeMap<String, StreamId>,
     purses: Mutex<Vec<Purse>>,
     /// The records of the streams, asked for once: their price does not change in a run.
@@ -115,6 +121,7 @@ impl Bank {
             creator,
             relay,
             rate: config.rate,
+            is_owned: matches!(config.funds, Funds::Keys(_)),
             streams: BTreeMap::new(),
             purses: Mutex::default(),
             facts: Mutex::default(),
@@ -288,6 +295,51 @@ impl Bank {
         let mut purses = self.purses.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         // The one that rested longest is taken next.
         purses.insert(0, purse);
+    }
+
+    /// Closes the pools of accounts that somebody named: their rest goes back once the relays'
+    /// window is over, by this program where that is soon.
+    pub(crate) fn close(&self) -> anyhow::Result<()> {
+        if !self.is_owned {
+            return Ok(());
+        }
+        let mut closing = Vec::new();
+        while let Some(Purse { key, pool }) = self.take() {
+            let (channel, nonce) =
+                (pool.pool().channel, self.chain.next_nonce(&AccountId::from(&key))?);
+            let hash = self.send(&key, nonce, Payload::RequestClose { channel })?;
+            closing.push((hash, key, channel));
+        }
+        let mut last = None;
+        for (hash, ..) in &closing {
+            self.chain.wait_for(hash)?;
+            last = Some(self.chain.rpc().status()?);
+        }
+        let (Some(last), params) = (last, self.chain.params()?) else { return Ok(()) };
+        let height = last.height.saturating_add(params.close_window_blocks);
+        let time_ms = last.time_ms.saturating_add(params.close_window_ms);
+        let until = Instant::now() + CLOSE_MAX;
+        let is_over = || -> anyhow::Result<bool> {
+            let now = self.chain.rpc().status()?;
+            Ok(now.height >= height && now.time_ms >= time_ms)
+        };
+        while !is_over()? {
+            if Instant::now() >= until {
+                let seconds = params.close_window_ms / 1000;
+                eprintln!(
+                    "{} pools close: finalize each with `sutantra-node wallet close` in {seconds} s",
+                    closing.len()
+                );
+                return Ok(());
+            }
+            std::thread::sleep(CLOSE_POLL);
+        }
+        for (_, key, channel) in &closing {
+            let nonce = self.chain.next_nonce(&AccountId::from(key))?;
+            let hash = self.send(key, nonce, Payload::Finalize { channel: *channel })?;
+            self.chain.wait_for(&hash)?;
+        }
+        Ok(())
     }
 
     /// Adds up, and asks the chain what it has paid out.

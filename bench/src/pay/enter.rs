@@ -2,8 +2,9 @@
 
 use std::time::Instant;
 
+use anyhow::Context;
 use chain_types::{
-    AccountId, Grants, PaymentStatus, SignedBind, SignedVoucher, StreamId, Token, TokenId,
+    AccountId, Balance, Grants, PaymentStatus, SignedBind, SignedVoucher, StreamId, Token, TokenId,
 };
 use wallet::http::{Answer, Request};
 use wallet::{Identity, Offer, Paid, Payer, Payment};
@@ -21,89 +22,61 @@ pub(crate) type Entered = (String, Option<String>, Seat);
 
 /// What is signed while it is not yet let in.
 struct Attempt {
-    purse: Purse,
     payer: Payer,
     bind: SignedBind,
     last: SignedVoucher,
     vouchers: u64,
-    signed_before: chain_types::Balance,
+    signed_before: Balance,
 }
 
 impl Bank {
-    /// Joins a stream of this run with a WHEP offer, and pays for it; the purse comes back where it
-    /// fails.
+    /// Joins a stream of this run with a WHEP offer, and pays for it. The purse is taken where that
+    /// succeeds, and stays where it is else.
     pub(crate) fn enter(
         &self,
         name: &str,
         offer: &str,
-        purse: Purse,
-    ) -> Result<Entered, (JoinError, Option<Purse>)> {
-        let (path, stream) = match self.stream(name) {
-            Ok(stream) => (format!("/whep/{stream}"), stream),
-            Err(error) => return Err((error, Some(purse))),
-        };
-        let mut attempt: Result<Attempt, Purse> = Err(purse);
-        let mut refused = None;
+        purse: &mut Option<Purse>,
+    ) -> Result<Entered, JoinError> {
+        let none = || JoinError::Paying("every pool of this run is in use".to_owned());
+        let stream = self.stream(name)?;
+        let path = format!("/whep/{stream}");
+        let mut attempt: Option<Attempt> = None;
+        let mut reason = String::new();
         for _ in 0..REQUESTS_MAX {
-            let payment = attempt.as_ref().ok().map(|attempt| {
-                let Attempt { bind, last, .. } = attempt;
+            let held = purse.as_mut().ok_or_else(none)?;
+            let payment = attempt.as_ref().map(|Attempt { bind, last, .. }| {
                 Payment { bind, voucher: Some(last), token: None }.header(self.chain.id())
             });
             let header = payment.as_deref().map(|value| ("PAYMENT-SIGNATURE", value));
-            let answer = match self.post(&path, offer, header) {
-                Ok(answer) => answer,
-                Err(error) => return Err((error, attempt.map_or_else(Some, |a| Some(a.purse)))),
-            };
+            let answer = self.post(&path, offer, header)?;
             let next = match (answer.status, attempt) {
-                (201, Ok(attempt)) => return self.admitted(&answer, attempt, stream),
-                (402, Ok(attempt)) => self.pay_more(&answer, attempt, stream),
-                (402, Err(purse)) => self.first_money(&answer, purse, stream, offer),
-                (status, attempt) => {
-                    let reason = said(&answer);
-                    let purse = attempt.map_or_else(Some, |attempt| Some(attempt.purse));
-                    return Err((JoinError::Refused { path, status, reason }, purse));
+                (201, Some(attempt)) => return self.admitted(&answer, attempt, stream, purse),
+                (402, Some(attempt)) => self.pay_more(&answer, attempt, stream, held),
+                (402, None) => self.first_money(&answer, stream, offer, held),
+                (status, _) => {
+                    return Err(JoinError::Refused { path, status, reason: said(&answer) });
                 }
             };
-            refused = Some(said(&answer));
-            attempt = Ok(next.map_err(|(why, purse)| (JoinError::Paying(why), Some(purse)))?);
+            reason = said(&answer);
+            attempt = Some(next.map_err(|why| JoinError::Paying(format!("{why:#}")))?);
         }
-        let reason = refused.unwrap_or_default();
-        let purse = attempt.map_or_else(Some, |attempt| Some(attempt.purse));
-        Err((JoinError::Refused { path, status: 402, reason }, purse))
+        Err(JoinError::Refused { path, status: 402, reason })
     }
 
     fn first_money(
         &self,
         answer: &Answer,
-        purse: Purse,
         stream: StreamId,
         sdp: &str,
-    ) -> Result<Attempt, (String, Purse)> {
-        let work = |mut purse: Purse| {
-            let begun = self.begin(answer, &mut purse, stream, sdp);
-            match begun {
-                Ok((payer, bind, last, signed_before)) => {
-                    Ok(Attempt { purse, payer, bind, last, vouchers: 1, signed_before })
-                }
-                Err(error) => Err((format!("{error:#}"), purse)),
-            }
-        };
-        work(purse)
-    }
-
-    fn begin(
-        &self,
-        answer: &Answer,
         purse: &mut Purse,
-        stream: StreamId,
-        sdp: &str,
-    ) -> anyhow::Result<(Payer, SignedBind, SignedVoucher, chain_types::Balance)> {
+    ) -> anyhow::Result<Attempt> {
         let offer = Offer::read(&answer.body, self.chain.id())?;
         let facts = self.facts(stream, offer.terms.payee)?;
         let agreed = facts.agree(offer.terms)?;
         let voucher_key = purse.pool.pool().voucher_key();
-        let client_fingerprint = fingerprint(sdp)
-            .ok_or_else(|| anyhow::anyhow!("the offer names no certificate by SHA-256"))?;
+        let client_fingerprint =
+            fingerprint(sdp).context("the offer names no certificate by SHA-256")?;
         let identity = Identity {
             viewer: AccountId::from(&purse.key),
             holder_key: voucher_key,
@@ -120,7 +93,7 @@ impl Bank {
         let (voucher, basis) = payer.admission(offer.lane)?;
         let last = purse.pool.pay(voucher, basis, now_ms())?;
         payer.set_room(purse.pool.room(now_ms(), &stream)?);
-        Ok((payer, bind, last, signed_before))
+        Ok(Attempt { payer, bind, last, vouchers: 1, signed_before })
     }
 
     /// The relay knows more of the lane than we did.
@@ -129,19 +102,13 @@ impl Bank {
         answer: &Answer,
         mut attempt: Attempt,
         stream: StreamId,
-    ) -> Result<Attempt, (String, Purse)> {
-        let Attempt { purse, payer, .. } = &mut attempt;
-        let mut more = || -> anyhow::Result<SignedVoucher> {
-            let offer = Offer::read(&answer.body, self.chain.id())?;
-            let (voucher, basis) = payer.admission(offer.lane)?;
-            let last = purse.pool.pay(voucher, basis, now_ms())?;
-            payer.set_room(purse.pool.room(now_ms(), &stream)?);
-            Ok(last)
-        };
-        match more() {
-            Ok(last) => Ok(Attempt { last, vouchers: attempt.vouchers + 1, ..attempt }),
-            Err(error) => Err((format!("{error:#}"), attempt.purse)),
-        }
+        purse: &mut Purse,
+    ) -> anyhow::Result<Attempt> {
+        let offer = Offer::read(&answer.body, self.chain.id())?;
+        let (voucher, basis) = attempt.payer.admission(offer.lane)?;
+        attempt.last = purse.pool.pay(voucher, basis, now_ms())?;
+        attempt.payer.set_room(purse.pool.room(now_ms(), &stream)?);
+        Ok(Attempt { vouchers: attempt.vouchers + 1, ..attempt })
     }
 
     fn admitted(
@@ -149,31 +116,27 @@ impl Bank {
         answer: &Answer,
         attempt: Attempt,
         stream: StreamId,
-    ) -> Result<Entered, (JoinError, Option<Purse>)> {
-        let Attempt { purse, mut payer, last, vouchers, signed_before, .. } = attempt;
+        purse: &mut Option<Purse>,
+    ) -> Result<Entered, JoinError> {
+        let Attempt { mut payer, last, vouchers, signed_before, .. } = attempt;
         let sdp = answer.text().into_owned();
         let path = answer.header("location").map(|at| crate::http::location_path(at).to_owned());
         let settled = (|| -> anyhow::Result<()> {
-            let shown = fingerprint(&sdp)
-                .ok_or_else(|| anyhow::anyhow!("the answer names no certificate"))?;
+            let shown = fingerprint(&sdp).context("the answer names no certificate")?;
             let paid = answer.header("payment-response").map(Paid::read).transpose()?;
             let ack = paid.as_ref().and_then(Paid::bind_ack);
             let lane = paid.and_then(|paid| paid.lane);
             Ok(payer.handle_admitted(Instant::now(), ack, shown, lane)?)
         })();
-        match settled {
-            Ok(()) => {
-                let seat = Seat::new(purse, payer, stream, last, vouchers, signed_before);
-                Ok((sdp, path, seat))
+        if let Err(error) = settled {
+            if let Some(path) = path {
+                // Whatever is wrong, the session must not stay behind.
+                let _left = self.delete(&path);
             }
-            Err(error) => {
-                if let Some(path) = path {
-                    // Whatever is wrong, the session must not stay behind.
-                    let _left = self.delete(&path);
-                }
-                Err((JoinError::Paying(format!("{error:#}")), Some(purse)))
-            }
+            return Err(JoinError::Paying(format!("{error:#}")));
         }
+        let purse = purse.take().expect("this attempt was signed from it");
+        Ok((sdp, path, Seat::new(purse, payer, stream, last, vouchers, signed_before)))
     }
 
     /// Publishes a stream of this run with a WHIP offer, by its creator's token.
