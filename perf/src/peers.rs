@@ -9,6 +9,7 @@ mod latency;
 mod results;
 mod single;
 
+use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -291,8 +292,10 @@ impl Progress {
             true => self.began.elapsed().as_secs_f64() / self.guessed_done,
             false => 1.0,
         };
+        // On a terminal the clients' own picture comes below.
+        let end = if std::io::stderr().is_terminal() { "\n" } else { "" };
         eprint!(
-            "[{}/{}, about {} left] round {round}, {}: {} … ",
+            "[{}/{}, about {} left] round {round}, {}: {} … {end}",
             self.done + 1,
             self.runs,
             in_words(left * pace),

@@ -228,7 +228,7 @@ impl CaseResults {
                 let packets = &report["report"]["packets"];
                 let number = |field: &str| packets[field].as_f64().unwrap_or(f64::NAN);
                 let percent = 100.0 * number("lost") / number("expected").max(1.0);
-                if !(percent <= loss_percent_max) {
+                if percent.is_nan() || percent > loss_percent_max {
                     wrong.push(format!("{name}: {percent:.3} % of the packets were lost"));
                 }
                 if number("corrupt") > 0.0 {
