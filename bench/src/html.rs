@@ -165,10 +165,12 @@ pub fn charts(report: &Report) -> Vec<LineChart> {
 
 /// The counted window, shaded.
 fn bands(series: &[Sample]) -> Vec<Band> {
-    let mut within = series.iter().filter(|sample| sample.phase == Phase::Measuring);
-    let Some(first) = within.next() else { return Vec::new() };
-    let to = within.next_back().map_or(first.at_s, |last| last.at_s);
-    vec![Band { from: first.at_s, to, name: "window".to_owned() }]
+    let is_within = |sample: &Sample| sample.phase == Phase::Measuring;
+    let Some(first) = series.iter().position(is_within) else { return Vec::new() };
+    let to = series.iter().rfind(|sample| is_within(sample)).map_or(0.0, |last| last.at_s);
+    // A sample stands for the time since the one before.
+    let from = first.checked_sub(1).map_or(0.0, |before| series[before].at_s);
+    vec![Band { from, to, name: "window".to_owned() }]
 }
 
 /// Percentiles on an axis on which each further nine takes the same room; the largest is the fifth.
