@@ -12,12 +12,16 @@ use std::process::{Command, ExitCode};
 use anyhow::{Context, bail, ensure};
 
 use crate::InstructionArgs;
+use crate::stages;
 use crate::workload::{CASES, Case};
 
 /// Where the committed baseline lies.
 pub const BASELINE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/baselines/callgrind.json");
 /// A count may grow by this much; compilers and layouts move it by less.
 const GROWTH_MAX: f64 = 0.03;
+
+/// What paused viewers may add to a packet's count: words of the gate's mask, once a tick.
+const PAUSED_GROWTH_MAX: f64 = 0.001;
 
 /// Instructions per unit, by case.
 type Counts = BTreeMap<String, f64>;
@@ -29,16 +33,16 @@ pub fn run(args: &InstructionArgs) -> anyhow::Result<ExitCode> {
         eprintln!("counting {}", case.name);
         counts.insert(case.name.to_owned(), count(case).with_context(|| case.name)?);
     }
-    if args.update {
-        let json = serde_json::to_string_pretty(&counts)?;
-        std::fs::write(&args.baseline, json + "\n")
-            .with_context(|| args.baseline.display().to_string())?;
-    }
     let baseline = match read_baseline(&args.baseline) {
         Ok(baseline) => baseline,
         Err(error) if args.check => return Err(error),
         Err(_) => Counts::new(),
     };
+    if args.update {
+        let json = serde_json::to_string_pretty(&counts)?;
+        std::fs::write(&args.baseline, json + "\n")
+            .with_context(|| args.baseline.display().to_string())?;
+    }
     println!("| case | per | instructions | baseline | change |");
     println!("|---|---|---|---|---|");
     for case in &CASES {
@@ -51,7 +55,10 @@ pub fn run(args: &InstructionArgs) -> anyhow::Result<ExitCode> {
         };
         println!("| {} | {} | {now:.1} | {before} | {change} |", case.name, case.unit);
     }
-    let grown = if args.check { grown(&counts, &baseline) } else { Vec::new() };
+    println!();
+    stages::print(&counts, "instructions");
+    let mut grown = if args.check { grown(&counts, &baseline) } else { Vec::new() };
+    grown.extend(paused_cost(&counts));
     for sentence in &grown {
         println!("FAILED: {sentence}.");
     }
@@ -73,6 +80,17 @@ fn grown(counts: &Counts, baseline: &Counts) -> Vec<String> {
         Some(_) => None,
     };
     counts.iter().filter_map(judge).collect()
+}
+
+/// A sentence if viewers whose gate is closed cost anything per packet.
+fn paused_cost(counts: &Counts) -> Option<String> {
+    let alone = counts.get("forward_video_to_100")?;
+    let beside = counts.get("forward_video_to_100_of_200")?;
+    (*beside > alone * (1.0 + PAUSED_GROWTH_MAX)).then(|| {
+        format!(
+            "100 paused viewers beside 100 make a packet cost {beside:.1} instead of {alone:.1}"
+        )
+    })
 }
 
 /// Runs one case under callgrind: instructions per unit.
@@ -119,6 +137,17 @@ mod tests {
         check(103.1, Some(100.0), 1);
         check(50.0, Some(100.0), 0);
         check(50.0, None, 1);
+    }
+
+    #[test]
+    fn a_paused_viewer_may_cost_no_instruction_per_packet() {
+        let counts = |beside| {
+            let both = [("forward_video_to_100", 4000.0), ("forward_video_to_100_of_200", beside)];
+            both.map(|(name, count)| (name.to_owned(), count)).into()
+        };
+        assert_eq!(paused_cost(&counts(4000.0)), None);
+        assert_eq!(paused_cost(&counts(4003.9)), None);
+        assert!(paused_cost(&counts(4005.0)).is_some());
     }
 
     #[test]

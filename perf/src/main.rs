@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand};
 mod bare_loop;
 mod chain;
 mod connected;
+mod cross;
 mod drop_sink;
 mod gate_flood;
 mod idle;
@@ -16,6 +17,7 @@ mod limit;
 mod money;
 mod peers;
 mod sockets;
+mod stages;
 mod workload;
 
 /// Passes everything on; `idle` reads what it counts.
@@ -36,6 +38,8 @@ enum Command {
     Limit(limit::LimitArgs),
     /// Instructions per forwarded packet, counted by callgrind, held against the baseline.
     Instructions(InstructionArgs),
+    /// ns of the same work as `instructions`, and the stages of a forwarded packet.
+    Stages,
     /// Heap that one idle session holds in the relay.
     Idle {
         /// Sessions at once; the figure is their mean.
@@ -105,6 +109,7 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Limit(args) => limit::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Instructions(args) => instructions::run(&args),
+        Command::Stages => stages::run().map(|()| ExitCode::SUCCESS),
         Command::Idle { sessions } => [false, true]
             .into_iter()
             .try_for_each(|data_channel| idle::run(sessions, data_channel))
@@ -115,7 +120,7 @@ fn main() -> ExitCode {
         Command::Peers(args) => peers::run(&args),
         Command::Money(args) => money::run(&args).map(|()| ExitCode::SUCCESS),
         Command::CallgrindWorkload { case, rounds } => {
-            workload::run(&case, rounds).map(|()| ExitCode::SUCCESS)
+            workload::run(&case, rounds).map(|_time| ExitCode::SUCCESS)
         }
     };
     outcome.unwrap_or_else(|error| {
