@@ -466,7 +466,7 @@ impl Layers {
         let tls_key = self.path(&keys::TLS_KEY);
         let gather_us = self.one(
             &keys::GATHER_US,
-            500,
+            1000,
             |v| Some(v.to_string()),
             |text| match text.parse() {
                 Ok(us @ 0..=GATHER_US_MAX) => Ok(us),

@@ -4,6 +4,10 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
+use bench::socket::{Gro, Poller, bind_towards};
+
+/// Where a route is asked for; nothing is sent there (RFC 863).
+const DISCARD_PORT: u16 = 9;
 /// Messages drained by one call.
 const BATCH: usize = 64;
 
@@ -17,20 +21,24 @@ pub fn thread_cpu_ns() -> u64 {
     ns(usage.ru_utime) + ns(usage.ru_stime)
 }
 
-/// Sockets that only take what comes, one datagram a message as a viewer's does.
+/// The sockets of the load's viewers (arrival times, one datagram a message, watched by epoll), so
+/// that delivery costs the same; what comes is thrown away.
 pub struct Receivers {
     sockets: Vec<UdpSocket>,
+    _poller: Poller,
 }
 
 impl Receivers {
     /// Binds `count` sockets on free ports of an address of ours.
     pub fn bind(at: Ipv4Addr, count: usize) -> io::Result<Self> {
-        let bind = |_| {
-            let socket = UdpSocket::bind((at, 0))?;
-            socket.set_nonblocking(true)?;
+        let poller = Poller::new()?;
+        let bind = |token| {
+            let (socket, _) = bind_towards((at, DISCARD_PORT).into(), Gro::Off)?;
+            poller.add(&socket, token)?;
             Ok(socket)
         };
-        Ok(Self { sockets: (0..count).map(bind).collect::<io::Result<_>>()? })
+        let sockets = (0..count as u64).map(bind).collect::<io::Result<_>>()?;
+        Ok(Self { sockets, _poller: poller })
     }
 
     /// Where they listen.

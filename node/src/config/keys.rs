@@ -86,7 +86,7 @@ keys! {
     LAN = "lan", Switch "BOOL":
         "HTTPS for the local network: makes a certificate authority, binds all addresses, shows a QR code [default: false]";
     GATHER_US = "gather-us", Integer "N":
-        "Microseconds that a shard lets packets collect before it looks again, and waits for the rest of a frame, 0 to 1000 [default: 500]";
+        "Microseconds that a shard lets packets collect before it looks again, and waits for the rest of a frame, 0 to 1000 [default: 1000]";
     GSO = "gso", Switch "BOOL":
         "Hand several packets for a viewer to the kernel as one message (UDP GSO) [default: true]";
     PAD = "pad", Switch "BOOL":

@@ -61,7 +61,7 @@ fn without_a_word_the_defaults_hold() {
             # tls-cert is not set
             # tls-key is not set
             lan = false                               # default
-            gather-us = 500                           # default
+            gather-us = 1000                          # default
             gso = true                                # default
             pad = true                                # default
             chain = true                              # default
