@@ -63,6 +63,8 @@ pub struct Live {
     pub spanned: AtomicU64,
     /// Clients whose transport failed or was closed by the server.
     pub ended: AtomicU64,
+    /// Workers that know that sessions are being deleted.
+    pub leaving: AtomicU64,
     /// Looks, by worker, that found nothing to receive: its sockets were empty.
     pub idle_looks: Vec<AtomicU64>,
 }
@@ -207,7 +209,10 @@ impl Worker {
                     self.hand_over();
                     self.measuring = measuring;
                 }
-                Ok(Command::Leave) => self.leaving = true,
+                Ok(Command::Leave) => {
+                    self.leaving = true;
+                    self.live.leaving.fetch_add(1, Ordering::Relaxed);
+                }
                 Ok(Command::Stop) | Err(TryRecvError::Disconnected) => return Ok(true),
                 Err(TryRecvError::Empty) => return Ok(false),
             }

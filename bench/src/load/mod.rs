@@ -42,6 +42,8 @@ const FIRST_PACKETS: Duration = Duration::from_millis(300);
 /// Between two turns of the main thread: while something is due to the millisecond, and else.
 const TURN: Duration = Duration::from_millis(2);
 const IDLE_TURN: Duration = Duration::from_millis(25);
+/// How long workers may take to hear that the run is over.
+const LEAVE_MAX: Duration = Duration::from_secs(5);
 /// How long the chain may take to pay out what is on its way at the end.
 const REDEEM_MAX: Duration = Duration::from_secs(10);
 /// Viewers that were told to leave and still linger hold their pools: spare ones, in seconds of
@@ -449,8 +451,13 @@ impl<'a> Run<'a> {
     }
 
     fn finish(mut self) -> anyhow::Result<Ended> {
-        // A worker that has already ended says why when it is joined.
+        // A worker that has already ended says why when it is joined. The others must know before
+        // the first session is deleted, or its end would count as the server's doing.
         let _ended = self.tell_all(|| Command::Leave);
+        let told = Instant::now();
+        while load(&self.live.leaving) < self.workers.len() as u64 && told.elapsed() < LEAVE_MAX {
+            std::thread::sleep(TURN);
+        }
         let members =
             self.members.drain(..).chain(self.departing.drain(..).map(|(_, member, _)| member));
         let paths = members.filter_map(|member| member.session_path);
