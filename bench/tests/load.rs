@@ -121,7 +121,7 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// R114
+/// R51 R114
 #[test]
 fn rooms_keep_to_themselves_while_viewers_come_and_go_and_the_run_is_seen_in_time() {
     let sfu = Sfu::start();
@@ -170,6 +170,8 @@ fn rooms_keep_to_themselves_while_viewers_come_and_go_and_the_run_is_seen_in_tim
     let rate = |sample: &serde_json::Value| sample["received_per_second"].as_f64();
     assert!(series.iter().filter_map(rate).fold(0.0, f64::max) > 1000.0);
     assert!(page.matches("<svg").count() >= 10 && page.contains("--rooms=2"));
+    let machine = report["machine"].as_str().expect("a text");
+    assert!(machine.contains("Linux") && page.contains(machine), "{machine}");
     assert!(text(&run.stderr).contains("measuring"), "plain lines where there is no terminal");
 }
 
