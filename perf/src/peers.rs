@@ -6,6 +6,7 @@ mod case;
 mod contender;
 mod field;
 mod latency;
+mod plots;
 mod results;
 mod single;
 
@@ -82,6 +83,9 @@ pub struct PeersArgs {
     /// Write the tables as Markdown.
     #[arg(long, value_name = "FILE")]
     markdown: Option<PathBuf>,
+    /// Draw the tables, as SVG files in this folder.
+    #[arg(long, value_name = "DIR")]
+    plots: Option<PathBuf>,
 }
 
 /// Everything that was measured.
@@ -156,6 +160,9 @@ pub fn run(args: &PeersArgs) -> anyhow::Result<ExitCode> {
     write_json(args.json.as_deref(), &everything)?;
     if let Some(path) = &args.markdown {
         std::fs::write(path, markdown).with_context(|| path.display().to_string())?;
+    }
+    if let Some(folder) = &args.plots {
+        plots::write(folder, &everything.cases)?;
     }
     let wrong: Vec<String> = args.max_loss.map_or_else(Vec::new, |percent| {
         everything.cases.iter().flat_map(|case| case.wrong(percent)).collect()

@@ -106,14 +106,18 @@ pub struct CaseResults {
 
 /// Median and spread.
 #[derive(Debug, Clone, Copy, PartialEq)]
-struct Spread {
-    median: f64,
-    min: f64,
-    max: f64,
+pub struct Spread {
+    /// Of an even number of rounds, between the two in the middle.
+    pub median: f64,
+    /// Least.
+    pub min: f64,
+    /// Most.
+    pub max: f64,
 }
 
 impl Spread {
-    fn of(values: impl Iterator<Item = f64>) -> Option<Self> {
+    /// `None` without a value.
+    pub fn of(values: impl Iterator<Item = f64>) -> Option<Self> {
         let mut values: Vec<f64> = values.filter(|value| value.is_finite()).collect();
         values.sort_by(f64::total_cmp);
         let (min, max) = (*values.first()?, *values.last()?);
@@ -177,6 +181,11 @@ impl CaseResults {
             subject: case.subject,
             aims: case.aims,
         }
+    }
+
+    /// What its table shows.
+    pub fn subject(&self) -> Subject {
+        self.subject
     }
 
     fn row(&self, part: Part) -> Option<&Row> {
