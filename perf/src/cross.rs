@@ -1,7 +1,7 @@
 //! Two shards' cores in one process: what it costs to hand a packet from one to the other.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use sfu::forward::packet::{Format, Packet, Pool};
@@ -18,20 +18,24 @@ use str0m::media::{Direction, MediaKind};
 const STREAM: StreamKey = StreamKey(1);
 const PAYLOAD_BYTES: usize = 1150;
 
-/// One shard's half.
-pub struct Half {
+/// The shard where the stream is watched.
+pub struct Away {
     core: Core,
     link: MemoryLink,
+}
+
+/// The shard where the stream comes in.
+pub struct Home {
+    core: Core,
+    link: MemoryLink,
+    sequence: u64,
 }
 
 /// The publisher's shard, and one with a subscriber that is not connected: packets cross, and end
 /// in the other's cache.
 pub struct Pair {
-    /// Where the stream comes in.
-    pub home: Half,
-    /// Where it is watched.
-    pub away: Half,
-    sequence: u64,
+    home: Home,
+    away: Away,
 }
 
 impl Pair {
@@ -47,13 +51,15 @@ impl Pair {
         let here = SocketAddr::from((Ipv4Addr::LOCALHOST, 7000));
         let endpoints = vec![Endpoint { bind: here, advertise: here }];
         let clock = MonotonicClock::new(now, 1);
-        let mut halves = links.into_iter().enumerate().map(|(shard, link)| {
-            let lanes = lanes.of(shard, &wakers);
-            Half { core: Core::new(shard as u16, endpoints.clone(), lanes, clock, now), link }
-        });
-        let home = halves.next().context("two were made")?;
-        let away = halves.next().context("two were made")?;
-        let mut pair = Pair { home, away, sequence: 65_536 };
+        let core = |shard: u16| {
+            let lanes = lanes.of(shard.into(), &wakers);
+            Core::new(shard, endpoints.clone(), lanes, clock, now)
+        };
+        let [home, away] = links;
+        let mut pair = Pair {
+            home: Home { core: core(0), link: home, sequence: 65_536 },
+            away: Away { core: core(1), link: away },
+        };
         pair.home.core.handle_command(Command::OpenLocal(STREAM));
         let subscriber = subscriber(&endpoints, now)?;
         pair.away.core.handle_command(Command::Create(Box::new(subscriber), 0));
@@ -66,27 +72,27 @@ impl Pair {
         Ok(pair)
     }
 
-    /// A frame arrives from the publisher.
+    /// See [`Home::ingest`].
     ///
     /// # Errors
     /// Never, with a payload of this size.
     pub fn ingest(&mut self, packets: usize) -> anyhow::Result<()> {
-        for at in 0..packets {
-            self.sequence += 1;
-            let packet = packet(self.sequence, at + 1 == packets)?;
-            self.home.core.handle_command(Command::Ingest(STREAM, Kind::Video, packet));
-        }
-        Ok(())
+        self.home.ingest(packets)
     }
 
-    /// The end of the home shard's tick.
+    /// See [`Home::hand_over`].
     pub fn hand_over(&mut self) {
-        self.home.end_tick();
+        self.home.hand_over();
     }
 
-    /// The other shard's tick.
+    /// See [`Away::take_over`].
     pub fn take_over(&mut self) {
         self.away.take_over();
+    }
+
+    /// Both, for a thread each.
+    pub fn split(&mut self) -> (&mut Home, &mut Away) {
+        (&mut self.home, &mut self.away)
     }
 
     /// Packets that crossed so far.
@@ -95,15 +101,33 @@ impl Pair {
     }
 }
 
-impl Half {
-    fn end_tick(&mut self) {
-        self.core.fan_out(std::time::Duration::ZERO, &mut self.link);
-        self.core.flush_lanes();
+impl Home {
+    /// A frame arrives from the publisher.
+    ///
+    /// # Errors
+    /// Never, with a payload of this size.
+    pub fn ingest(&mut self, packets: usize) -> anyhow::Result<()> {
+        for at in 0..packets {
+            self.sequence += 1;
+            let packet = packet(self.sequence, at + 1 == packets)?;
+            self.core.handle_command(Command::Ingest(STREAM, Kind::Video, packet));
+        }
+        Ok(())
     }
 
-    fn take_over(&mut self) {
+    /// The end of its tick.
+    pub fn hand_over(&mut self) {
+        self.core.fan_out(Duration::ZERO, &mut self.link);
+        self.core.flush_lanes();
+    }
+}
+
+impl Away {
+    /// Its tick.
+    pub fn take_over(&mut self) {
         self.core.handle_lanes();
-        self.end_tick();
+        self.core.fan_out(Duration::ZERO, &mut self.link);
+        self.core.flush_lanes();
     }
 }
 

@@ -1,7 +1,9 @@
-//! What one idle session holds: the heap that the relay's side of a whole handshake leaves behind.
+//! What one idle session holds: the heap that the relay's side of a whole handshake leaves behind,
+//! beside what str0m alone leaves behind, and the resident memory.
 //!
 //! Both sides run in this thread without sockets. Only what is allocated while the relay's code
-//! runs counts, and only what it has not freed by the end.
+//! runs counts, and only what it has not freed by the end. Resident memory is the process's: the
+//! clients come and go one after the other, and what the allocator keeps of them is in it.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -16,7 +18,7 @@ use sfu::session::offer;
 use sfu::session::transport::NewSession;
 use sfu::shard::bench::MemoryLink;
 use sfu::shard::{Command, Core};
-use str0m::change::SdpAnswer;
+use str0m::change::{SdpAnswer, SdpPendingOffer};
 use str0m::media::{Direction, MediaKind};
 use str0m::net::{Protocol, Receive};
 use str0m::{Candidate, Input, Output, Rtc};
@@ -70,9 +72,58 @@ struct Client {
     channel_open: bool,
 }
 
-/// Bytes of heap that `sessions` idle sessions hold, and of those the session struct itself.
-pub fn run(sessions: u16, data_channel: bool) -> anyhow::Result<()> {
-    ensure!(sessions > 0, "at least one session");
+/// What idle sessions hold, a session.
+struct Held {
+    heap_bytes: i64,
+    resident_bytes: i64,
+}
+
+/// Prints what `sessions` idle sessions hold, with a data channel and without.
+///
+/// # Errors
+/// More sessions than a shard takes, a handshake that does not finish.
+pub fn run(sessions: u16) -> anyhow::Result<()> {
+    let most = sfu::limits::SESSIONS_PER_SHARD_MAX;
+    ensure!((1..=most).contains(&sessions.into()), "1 to {most} sessions");
+    println!("{sessions} idle sessions of a shard, bytes each:");
+    println!();
+    println!("| data channel | heap | of it str0m alone | of it the session struct | resident |");
+    println!("|---|---|---|---|---|");
+    for data_channel in [false, true] {
+        let ours = relay(sessions, data_channel)?;
+        // Fewer are enough: each holds the same, to the byte.
+        let theirs = str0m_alone(sessions.min(STR0M_SESSIONS_MAX), data_channel)?;
+        println!(
+            "| {} | {} | {} | {} | {} |",
+            if data_channel { "yes" } else { "no" },
+            ours.heap_bytes,
+            theirs.heap_bytes,
+            size_of::<sfu::session::transport::Session>(),
+            ours.resident_bytes
+        );
+    }
+    Ok(())
+}
+
+/// Sessions of the measurement beside.
+const STR0M_SESSIONS_MAX: u16 = 200;
+
+/// The process's resident memory, after the allocator gave back what it can.
+fn resident_bytes() -> anyhow::Result<i64> {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: no memory of ours is involved.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+    let text = std::fs::read_to_string("/proc/self/statm")?;
+    let pages = text.split_whitespace().nth(1).context("statm has a second field")?;
+    // SAFETY: an integer and no memory.
+    let page_bytes = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    Ok(pages.parse::<i64>()? * page_bytes)
+}
+
+/// Sessions of a shard's core.
+fn relay(sessions: u16, data_channel: bool) -> anyhow::Result<Held> {
     let start = Instant::now();
     let here = SocketAddr::from((Ipv4Addr::LOCALHOST, 7000));
     let endpoints = vec![Endpoint { bind: here, advertise: here }];
@@ -81,23 +132,15 @@ pub fn run(sessions: u16, data_channel: bool) -> anyhow::Result<()> {
     let mut core = counted(|| Core::new(0, endpoints.clone(), vec![None], clock, start));
     let mut link = MemoryLink::new()?;
     link.keep = true;
-    let before = LIVE_BYTES.with(Cell::get);
-    let mut now = start;
+    let (before, resident_before) = (LIVE_BYTES.with(Cell::get), resident_bytes()?);
     for number in 0..sessions {
-        let mut client = Client::new(number, data_channel, now)?;
-        let (offer, pending) = {
-            let mut api = client.rtc.sdp_api();
-            api.add_media(MediaKind::Audio, Direction::RecvOnly, None, None, None);
-            api.add_media(MediaKind::Video, Direction::RecvOnly, None, None, None);
-            if data_channel {
-                api.add_channel("sutantra/pay/1".into());
-            }
-            let (offer, pending) = api.apply().context("an offer")?;
-            (offer.to_sdp_string(), pending)
-        };
+        // Time starts anew for each, or those that are idle would be closed as silent.
+        core.now = start;
+        let mut client = Client::new(number, data_channel, start)?;
+        let (offer, pending) = client.offer(data_channel)?;
         let answer = counted(|| -> anyhow::Result<String> {
             let role = Role::Subscriber;
-            let prepared = offer::prepare(&offer, role, 0, &endpoints, &certificate, now)?;
+            let prepared = offer::prepare(&offer, role, 0, &endpoints, &certificate, start)?;
             let new = NewSession {
                 key: SessionKey(u64::from(number) + 1),
                 stream: StreamKey(1),
@@ -107,23 +150,94 @@ pub fn run(sessions: u16, data_channel: bool) -> anyhow::Result<()> {
                 keys: prepared.keys,
                 ufrag: prepared.ufrag,
                 tracks: prepared.tracks,
-                offered_at: now,
+                offered_at: start,
             };
             core.handle_command(Command::Create(Box::new(new), 0));
             Ok(prepared.answer)
         })?;
         let answer = SdpAnswer::from_sdp_string(&answer)?;
         client.rtc.sdp_api().accept_answer(pending, answer)?;
-        now = connect(&mut core, &mut link, &mut client, data_channel, now)?;
+        connect(&mut core, &mut link, &mut client, data_channel, start)?;
+        link.runs.clear();
     }
-    let live = LIVE_BYTES.with(Cell::get) - before;
-    let what = if data_channel { "with a data channel" } else { "without a data channel" };
-    println!(
-        "{sessions} idle sessions {what}: {} B of heap each, {} B of them the session itself",
-        live / i64::from(sessions),
-        size_of::<sfu::session::transport::Session>()
-    );
-    Ok(())
+    let sessions = i64::from(sessions);
+    Ok(Held {
+        heap_bytes: (LIVE_BYTES.with(Cell::get) - before) / sessions,
+        resident_bytes: (resident_bytes()? - resident_before) / sessions,
+    })
+}
+
+/// The same sessions of str0m, configured as the relay configures it, with nothing around them.
+fn str0m_alone(sessions: u16, data_channel: bool) -> anyhow::Result<Held> {
+    let start = Instant::now();
+    let here = SocketAddr::from((Ipv4Addr::LOCALHOST, 7000));
+    let endpoints = vec![Endpoint { bind: here, advertise: here }];
+    let certificate = sfu::generate_certificate().context("the system has no randomness")?;
+    let mut held = Vec::with_capacity(sessions.into());
+    let (before, resident_before) = (LIVE_BYTES.with(Cell::get), resident_bytes()?);
+    for number in 0..sessions {
+        let mut client = Client::new(number, data_channel, start)?;
+        let (offer, pending) = client.offer(data_channel)?;
+        let (mut rtc, answer) = counted(|| -> anyhow::Result<(Rtc, String)> {
+            let role = Role::Subscriber;
+            let prepared = offer::prepare(&offer, role, 0, &endpoints, &certificate, start)?;
+            Ok((prepared.rtc, prepared.answer))
+        })?;
+        let answer = SdpAnswer::from_sdp_string(&answer)?;
+        client.rtc.sdp_api().accept_answer(pending, answer)?;
+        connect_alone(&mut rtc, here, &mut client, data_channel, start)?;
+        held.push(rtc);
+    }
+    let sessions = i64::from(sessions);
+    Ok(Held {
+        heap_bytes: (LIVE_BYTES.with(Cell::get) - before) / sessions,
+        resident_bytes: (resident_bytes()? - resident_before) / sessions,
+    })
+}
+
+/// Lets both sides of str0m talk until the handshake is over.
+fn connect_alone(
+    rtc: &mut Rtc,
+    here: SocketAddr,
+    client: &mut Client,
+    data_channel: bool,
+    mut now: Instant,
+) -> anyhow::Result<()> {
+    let mut connected = false;
+    for _ in 0..2000 {
+        now += Duration::from_millis(5);
+        client.rtc.handle_input(Input::Timeout(now))?;
+        let datagrams = client.drain()?;
+        let answers = counted(|| -> anyhow::Result<Vec<Vec<u8>>> {
+            rtc.handle_input(Input::Timeout(now))?;
+            let mut answers = Vec::new();
+            for datagram in datagrams {
+                let (source, contents) = (client.address, datagram.as_slice().try_into()?);
+                let receive = Receive { proto: Protocol::Udp, source, destination: here, contents };
+                rtc.handle_input(Input::Receive(now, receive))?;
+                loop {
+                    match rtc.poll_output()? {
+                        Output::Timeout(_) => break,
+                        Output::Transmit(transmit) => answers.push(transmit.contents.to_vec()),
+                        Output::Event(str0m::Event::Connected) => connected = true,
+                        Output::Event(_) => {}
+                    }
+                }
+            }
+            Ok(answers)
+        })?;
+        for answer in &answers {
+            let (destination, contents) = (client.address, answer.as_slice().try_into()?);
+            let receive = Receive { proto: Protocol::Udp, source: here, destination, contents };
+            client.rtc.handle_input(Input::Receive(now, receive))?;
+        }
+        // The vector of answers was counted; it goes as it came.
+        counted(|| drop(answers));
+        if connected && client.channel_open {
+            return Ok(());
+        }
+    }
+    anyhow::bail!("the handshake did not finish{}", if data_channel { " (channel)" } else { "" })
 }
 
 impl Client {
@@ -132,6 +246,18 @@ impl Client {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 20_000 + number));
         rtc.add_local_candidate(Candidate::host(address, "udp")?);
         Ok(Client { rtc, address, channel_open: !data_channel })
+    }
+
+    /// An offer to watch, as a player makes it.
+    fn offer(&mut self, data_channel: bool) -> anyhow::Result<(String, SdpPendingOffer)> {
+        let mut api = self.rtc.sdp_api();
+        api.add_media(MediaKind::Audio, Direction::RecvOnly, None, None, None);
+        api.add_media(MediaKind::Video, Direction::RecvOnly, None, None, None);
+        if data_channel {
+            api.add_channel("sutantra/pay/1".into());
+        }
+        let (offer, pending) = api.apply().context("an offer")?;
+        Ok((offer.to_sdp_string(), pending))
     }
 
     /// Datagrams for the relay; events are noted.
@@ -155,7 +281,7 @@ fn connect(
     client: &mut Client,
     data_channel: bool,
     mut now: Instant,
-) -> anyhow::Result<Instant> {
+) -> anyhow::Result<()> {
     let relay = core.endpoint(0).context("one endpoint")?;
     let mut connected = false;
     for _ in 0..2000 {
@@ -171,6 +297,8 @@ fn connect(
         }
         counted(|| {
             core.now = now;
+            // All that waits, as a loop with nothing else to do would take it.
+            while core.shake_hands() {}
             core.handle_timers();
         });
         // The link keeps what it sends for us, which a socket would not.
@@ -187,7 +315,7 @@ fn connect(
             connected |= matches!(event, Event::Connected { .. });
         }
         if connected && (client.channel_open || !data_channel) {
-            return Ok(now);
+            return Ok(());
         }
     }
     anyhow::bail!("the handshake did not finish")

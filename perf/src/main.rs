@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 mod bare_loop;
+mod capacity;
 mod chain;
 mod connected;
 mod cross;
@@ -38,12 +39,14 @@ enum Command {
     Limit(limit::LimitArgs),
     /// Instructions per forwarded packet, counted by callgrind, held against the baseline.
     Instructions(InstructionArgs),
+    /// Viewers and Gb/s of a core by bitrate, from measured coefficients.
+    Capacity(capacity::CapacityArgs),
     /// ns of the same work as `instructions`, and the stages of a forwarded packet.
     Stages,
-    /// Heap that one idle session holds in the relay.
+    /// Memory that one idle session holds in the relay, and what of it is str0m's.
     Idle {
-        /// Sessions at once; the figure is their mean.
-        #[arg(long, default_value_t = 100)]
+        /// Sessions at once; the figures are their means.
+        #[arg(long, default_value_t = 5000)]
         sessions: u16,
     },
     /// Gate commands by the hundred thousand a second while media is forwarded.
@@ -109,11 +112,9 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Limit(args) => limit::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Instructions(args) => instructions::run(&args),
+        Command::Capacity(args) => capacity::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Stages => stages::run().map(|()| ExitCode::SUCCESS),
-        Command::Idle { sessions } => [false, true]
-            .into_iter()
-            .try_for_each(|data_channel| idle::run(sessions, data_channel))
-            .map(|()| ExitCode::SUCCESS),
+        Command::Idle { sessions } => idle::run(sessions).map(|()| ExitCode::SUCCESS),
         Command::Gates(args) => gate_flood::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Chain(args) => chain::run(&args).map(|()| ExitCode::SUCCESS),
         Command::ChainChild(args) => chain::child::run(&args).map(|()| ExitCode::SUCCESS),
