@@ -21,7 +21,7 @@ use bench::signal::Target;
 use clap::Args;
 use serde::Serialize;
 
-use case::{Case, Sink};
+use case::{Case, Sink, Subject};
 use contender::{Contender, Named, Part, Source};
 use field::Field;
 use latency::Latencies;
@@ -94,6 +94,8 @@ struct Everything {
     machine: String,
     rounds: usize,
     window_seconds: f64,
+    /// Who took part, as what, in which version.
+    servers: Vec<String>,
     /// Sentences about who could not take part.
     left_out: Vec<String>,
     cases: Vec<CaseResults>,
@@ -130,6 +132,7 @@ pub fn run(args: &PeersArgs) -> anyhow::Result<ExitCode> {
         machine: bench::server::machine(),
         rounds,
         window_seconds: duration.as_secs_f64(),
+        servers: contenders.iter().map(Contender::description).collect(),
         left_out,
         cases: cases.iter().map(|case| results_of(case, &contenders)).collect(),
         latency: None,
@@ -142,7 +145,7 @@ pub fn run(args: &PeersArgs) -> anyhow::Result<ExitCode> {
             for (contender, row) in taking_part.zip(&mut results.rows) {
                 progress.begin(round, case, contender);
                 let outcome = single::run(&field, case, contender, window);
-                progress.end(&outcome);
+                progress.end(case, &outcome);
                 row.add(outcome);
             }
         }
@@ -185,10 +188,9 @@ impl Everything {
              had the cores.\n\n",
             self.machine, self.rounds, self.window_seconds
         );
-        self.left_out.iter().for_each(|sentence| out += &format!("- {sentence}\n"));
-        if !self.left_out.is_empty() {
-            out.push('\n');
-        }
+        let lines = self.servers.iter().chain(&self.left_out);
+        lines.for_each(|line| out += &format!("- {line}\n"));
+        out.push('\n');
         self.cases.iter().for_each(|case| out += &case.markdown());
         if let Some(latency) = &self.latency {
             out += &latency.markdown();
@@ -206,15 +208,11 @@ fn write_json(path: Option<&Path>, everything: &Everything) -> anyhow::Result<()
 fn list(contenders: &[Contender]) {
     println!("cases:");
     case::all().iter().for_each(|case| println!("  {:<16} {}", case.name, case.title));
-    println!("  {LATENCY:<16} added latency at 30, 70 and 90 % of the highest load without loss");
+    println!(
+        "  {LATENCY:<16} added latency at 30, 70 and 90 % of the highest load that is carried"
+    );
     println!("servers:");
-    for contender in contenders {
-        let kind = match &contender.source {
-            Source::Started { kind, .. } => kind.to_string(),
-            Source::Running { .. } => "by its address".to_owned(),
-        };
-        println!("  {:<18} {kind}", contender.name);
-    }
+    contenders.iter().for_each(|contender| println!("  {}", contender.description()));
 }
 
 /// Servers that run already, by `NAME=URL`.
@@ -311,22 +309,33 @@ impl Progress {
         );
     }
 
-    fn end(&mut self, outcome: &anyhow::Result<single::Outcome>) {
+    fn end(&mut self, case: &Case, outcome: &anyhow::Result<single::Outcome>) {
         self.done += 1;
         self.guessed_done += self.current;
-        match outcome {
-            Ok(outcome) => {
-                let report = &outcome.report;
-                let us = report.server.as_ref().map(|server| server.us_per_packet);
-                let us = us.map_or("no CPU time".to_owned(), |us| format!("{us:.2} µs/packet"));
-                let limit = outcome.limit.map(|limit| {
-                    let (k, us) = (limit.packets_per_message, limit.us_per_packet);
-                    format!(", bare loop {us:.2} at {k:.1} a message")
-                });
-                eprintln!("{us}{}, {} lost", limit.unwrap_or_default(), report.packets.lost);
+        let outcome = match outcome {
+            Ok(outcome) => outcome,
+            Err(error) => {
+                eprintln!("failed: {error:#}");
+                return;
             }
-            Err(error) => eprintln!("failed: {error:#}"),
-        }
+        };
+        let report = &outcome.report;
+        let server = report.server.as_ref();
+        let figure = match case.subject {
+            Subject::Cost => server.map(|server| format!("{:.2} µs/packet", server.us_per_packet)),
+            Subject::Idle => server
+                .and_then(|server| server.rss_kib_per_viewer)
+                .map(|kib| format!("{kib:.0} KiB/session")),
+            Subject::Joins => server
+                .and_then(|server| server.cpu_ms_per_join)
+                .map(|ms| format!("{ms:.2} ms/join")),
+        };
+        let figure = figure.unwrap_or_else(|| "no process was named".to_owned());
+        let limit = outcome.limit.map(|limit| {
+            let (k, us) = (limit.packets_per_message, limit.us_per_packet);
+            format!(", bare loop {us:.2} at {k:.1} a message")
+        });
+        eprintln!("{figure}{}, {} lost", limit.unwrap_or_default(), report.packets.lost);
     }
 }
 

@@ -1,6 +1,7 @@
 //! Who is measured: the relay as it is shipped and otherwise, peers, addresses of others.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use bench::child::programs::{Absent, Program, Search};
 use bench::child::{Kind, NodeOptions};
@@ -141,6 +142,28 @@ impl Contender {
             Part::Address => case.sink == Sink::Loopback && case.beside != Nobody,
         }
     }
+}
+
+impl Contender {
+    /// Name, kind, version where the program tells one.
+    pub fn description(&self) -> String {
+        let what = match &self.source {
+            Source::Started { kind, program } => match version(program) {
+                Some(version) => format!("{kind} ({version})"),
+                None => kind.to_string(),
+            },
+            Source::Running { target, .. } => target.base().authority().to_owned(),
+        };
+        format!("`{}`: {what}", self.name)
+    }
+}
+
+/// What a program answers to `--version`, its first line.
+fn version(program: &Path) -> Option<String> {
+    let output = Command::new(program).arg("--version").stdin(Stdio::null()).output().ok()?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let line = text.lines().map(str::trim).find(|line| !line.is_empty())?;
+    output.status.success().then(|| line.to_owned())
 }
 
 impl Part {

@@ -26,7 +26,7 @@ pub fn write(folder: &Path, cases: &[CaseResults]) -> anyhow::Result<()> {
         case.rows.iter().any(|row| matches!(row.part, Part::Variant | Part::TwoShards))
     };
     let tried: Vec<&CaseResults> =
-        loopback.iter().chain(&drop).filter(|case| with_options(&case)).copied().collect();
+        loopback.iter().chain(&drop).filter(|case| with_options(case)).copied().collect();
     let is_peer = |part: Part| !matches!(part, Part::Variant | Part::TwoShards);
     let memory: Vec<&CaseResults> =
         loopback.iter().copied().filter(|c| c.publishers == 1).collect();

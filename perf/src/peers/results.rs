@@ -208,22 +208,22 @@ impl CaseResults {
         let Aims { limit, livekit, janus, viewer_kb, two_shards } = self.aims;
         let us = relay.median(|figures| figures.us);
         let ratio = |to: Option<f64>| Some(us? / to?);
-        let sixth = |share: f64| format!("1/{:.0}", 1.0 / share);
         let mut verdicts = Vec::new();
-        let mut judge = |aim: Option<f64>, is: Option<f64>, text: &dyn Fn(f64) -> String| {
+        let mut judge = |aim: Option<f64>, is: Option<f64>, unit: Unit, of: &str| {
             if let Some(aim) = aim {
-                verdicts.push(Verdict { aim: text(aim), is, met: is.map(|is| is <= aim) });
+                let met = is.map(|is| is <= aim);
+                let found = is.map(|is| unit.text(is));
+                verdicts
+                    .push(Verdict { aim: format!("≤ {}{of}", unit.text(aim)), found, is, met });
             }
         };
-        judge(limit, ratio(self.limit(relay)), &|aim| format!("≤ {aim} × limit"));
-        judge(livekit, ratio(self.cost(Part::LiveKit)), &|aim| {
-            format!("≤ {} of LiveKit", sixth(aim))
-        });
-        judge(janus, ratio(self.cost(Part::Janus)), &|aim| format!("≤ {} of Janus", sixth(aim)));
+        judge(limit, ratio(self.limit(relay)), Unit::Times, " the bare loop");
+        judge(livekit, ratio(self.cost(Part::LiveKit)), Unit::Share, " of LiveKit");
+        judge(janus, ratio(self.cost(Part::Janus)), Unit::Share, " of Janus");
         let kb = relay.median(|figures| figures.viewer_kb);
-        judge(viewer_kb, kb, &|aim| format!("≤ {aim} kB a viewer"));
+        judge(viewer_kb, kb, Unit::KiloBytes, " a viewer");
         let grown = self.cost(Part::TwoShards).and_then(|two| Some(two / us?));
-        judge(two_shards, grown, &|aim| format!("2 shards ≤ {aim} × 1 shard"));
+        judge(two_shards, grown, Unit::Times, " the cost of one shard, for two");
         verdicts
     }
 
@@ -260,9 +260,10 @@ impl CaseResults {
             Subject::Idle => self.idle_table(),
             Subject::Joins => self.joins_table(),
         };
+        out.push('\n');
         for verdict in self.verdicts() {
             // Writing to a string cannot fail.
-            let _written = writeln!(out, "\n- {verdict}");
+            let _written = writeln!(out, "- {verdict}");
         }
         out + "\n"
     }
@@ -334,7 +335,9 @@ impl CaseResults {
 pub struct Verdict {
     /// In words.
     pub aim: String,
-    /// What it came to, in the aim's unit.
+    /// What it came to, in words.
+    pub found: Option<String>,
+    /// The same as a number.
     pub is: Option<f64>,
     /// `None` when it was not measured.
     pub met: Option<bool>,
@@ -342,11 +345,29 @@ pub struct Verdict {
 
 impl std::fmt::Display for Verdict {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { aim, is, met } = self;
-        match (is, met) {
-            (Some(is), Some(true)) => write!(f, "{aim}: **met** ({is:.2})"),
-            (Some(is), Some(false)) => write!(f, "{aim}: **not met** ({is:.2})"),
+        let Self { aim, found, is: _, met } = self;
+        match (found, met) {
+            (Some(found), Some(true)) => write!(f, "{aim}: **met**, {found}"),
+            (Some(found), Some(false)) => write!(f, "{aim}: **not met**, {found}"),
             _ => write!(f, "{aim}: not measured"),
+        }
+    }
+}
+
+/// What an aim is counted in.
+#[derive(Debug, Clone, Copy)]
+enum Unit {
+    Times,
+    Share,
+    KiloBytes,
+}
+
+impl Unit {
+    fn text(self, value: f64) -> String {
+        match self {
+            Self::Times => format!("{value:.2} ×"),
+            Self::Share => share(value),
+            Self::KiloBytes => format!("{value:.0} kB"),
         }
     }
 }
@@ -426,9 +447,15 @@ mod tests {
         // Limit, LiveKit, Janus, memory, two shards.
         assert_eq!(met, [Some(true), Some(false), None, Some(false), Some(true)]);
         let text = results.markdown();
-        assert!(text.contains("≤ 1.25 × limit: **met** (1.25)"), "{text}");
-        assert!(text.contains("≤ 1/6 of LiveKit: **not met** (0.18)"), "{text}");
-        assert!(text.contains("≤ 1/6 of Janus: not measured"), "{text}");
+        for line in [
+            "- ≤ 1.25 × the bare loop: **met**, 1.25 ×",
+            "- ≤ 1/6.0 of LiveKit: **not met**, 1/5.6",
+            "- ≤ 1/6.0 of Janus: not measured",
+            "- ≤ 160 kB a viewer: **not met**, 161 kB",
+            "- ≤ 1.05 × the cost of one shard, for two: **met**, 1.04 ×",
+        ] {
+            assert!(text.lines().any(|have| have == line), "{line}: {text}");
+        }
     }
 
     #[test]
