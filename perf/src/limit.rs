@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use sfu::io::LinkKind;
 
 use crate::bare_loop::{self, Bursts, Case, Cipher, Cost, Delivery, Gso, Sockets};
-use crate::drop_sink::{DropSink, Network};
+use crate::drop_sink::{AttachMode, DropSink, Network};
 
 /// Options of `limit`.
 #[derive(Args)]
@@ -25,7 +25,7 @@ pub struct LimitArgs {
     /// Measure a connected socket per subscriber as well.
     #[arg(long)]
     connected: bool,
-    /// Where packets go: to sockets on loopback, or into the drop sink (needs root).
+    /// Where packets go: to sockets on loopback, or into a drop sink (needs root).
     #[arg(long, default_value = "loopback")]
     sink: SinkChoice,
     /// Subscribers, one case each.
@@ -62,6 +62,22 @@ pub enum SinkChoice {
     Loopback,
     /// A veth pair with an XDP program at its far end.
     Drop,
+    /// The same pair, the program at the near end: as a card that cuts messages up itself.
+    Card,
+}
+
+impl SinkChoice {
+    /// The drop sink that this is, with its network; none over loopback.
+    pub fn open(self) -> anyhow::Result<Option<(Network, DropSink)>> {
+        let attach = match self {
+            Self::Loopback => return Ok(None),
+            Self::Drop => DropSink::attach,
+            Self::Card => DropSink::attach_as_card,
+        };
+        let network = Network::enter()?;
+        let sink = attach(&network)?;
+        Ok(Some((network, sink)))
+    }
 }
 
 /// GSO on the command line.
@@ -92,17 +108,10 @@ pub struct Row {
 
 /// Measures and prints. Called before any thread is started, for the drop sink's network.
 pub fn run(args: &LimitArgs) -> anyhow::Result<()> {
-    let in_network = match args.sink {
-        SinkChoice::Loopback => None,
-        SinkChoice::Drop if args.no_drain => {
-            bail!("--no-drain is about loopback's receivers; the drop sink has none")
-        }
-        SinkChoice::Drop => {
-            let network = Network::enter()?;
-            let sink = DropSink::attach(&network)?;
-            Some((network, sink))
-        }
-    };
+    if args.no_drain && args.sink != SinkChoice::Loopback {
+        bail!("--no-drain is about loopback's receivers; the drop sink has none");
+    }
+    let in_network = args.sink.open()?;
     let delivery = match &in_network {
         Some((network, sink)) => Delivery::Drop(network, sink),
         None if args.no_drain => Delivery::Undrained,
@@ -113,7 +122,8 @@ pub fn run(args: &LimitArgs) -> anyhow::Result<()> {
     print(args, &rows);
     if let Some((network, sink)) = &in_network {
         println!();
-        println!("XDP {:?}; {} frames lost before it.", sink.mode(), network.lost()?);
+        let mode = format!("{:?}", sink.mode()).to_lowercase();
+        println!("The program runs {mode}; {} frames were lost before it.", network.lost()?);
     }
     if let Some(path) = &args.json {
         let json = serde_json::to_string_pretty(&rows)?;
@@ -186,6 +196,7 @@ fn row(case: &Case<'_>, costs: &[Cost]) -> Row {
     let sink = match case.delivery {
         Delivery::Loopback => "loopback",
         Delivery::Undrained => "loopback, not drained",
+        Delivery::Drop(_, sink) if sink.mode() == AttachMode::Egress => "card",
         Delivery::Drop(..) => "drop",
     };
     Row {
@@ -213,8 +224,9 @@ fn print(args: &LimitArgs, rows: &[Row]) {
         args.pace.map_or("back to back".to_owned(), |pace| format!("{pace} bursts a second"))
     );
     println!(
-        "CPU ns of the loop's thread per forwarded packet, with what the kernel does in its calls \
-         (delivery over loopback; segmentation, a copy and XDP into the drop sink)."
+        "CPU ns of the loop's thread per forwarded packet, with what the kernel does in its calls: \
+         loopback, delivery to the receivers; drop, segmentation, a copy and XDP; card, all but \
+         segmentation and driver."
     );
     println!();
     println!(

@@ -11,7 +11,6 @@ use sfu::ports::SrtpProfile;
 
 use crate::bare_loop::{Bursts, Case, Cipher, Delivery, Gso, Sockets};
 use crate::cross::Pair;
-use crate::drop_sink::{DropSink, Network};
 use crate::limit::{self, SinkChoice};
 use crate::sockets::thread_cpu_ns;
 use crate::workload;
@@ -61,17 +60,10 @@ pub struct Coefficients {
 pub fn measure(sink: SinkChoice, link: &str, repeats: usize) -> anyhow::Result<Coefficients> {
     let links = limit::links(&[link.to_owned()])?;
     let link = *links.first().context("this kernel lacks the link; try --link epoll")?;
-    let in_network = match sink {
-        SinkChoice::Loopback => None,
-        SinkChoice::Drop => {
-            let network = Network::enter()?;
-            let sink = DropSink::attach(&network)?;
-            Some((network, sink))
-        }
-    };
-    let (delivery, place) = match &in_network {
-        Some((network, sink)) => (Delivery::Drop(network, sink), "drop sink"),
-        None => (Delivery::Loopback, "loopback"),
+    let in_network = sink.open()?;
+    let delivery = match &in_network {
+        Some((network, sink)) => Delivery::Drop(network, sink),
+        None => Delivery::Loopback,
     };
     let case = |burst: usize, payload_bytes, receivers, packets| Case {
         link,
@@ -99,7 +91,7 @@ pub fn measure(sink: SinkChoice, link: &str, repeats: usize) -> anyhow::Result<C
     let (cross_out_ns, cross_in_ns) = cross()?;
     let compounds = workload::run("rtcp_feedback", FEEDBACK_ROUNDS)?;
     Ok(Coefficients {
-        measured_with: format!("{link}, {place}"),
+        measured_with: format!("{link}, {}", rows[0].sink),
         message_ns,
         packet_ns,
         byte_ns,

@@ -22,6 +22,8 @@ pub enum Reg {
     R5 = 5,
     /// Kept over calls.
     R6 = 6,
+    /// Kept over calls.
+    R7 = 7,
     /// End of the stack; read only.
     R10 = 10,
 }

@@ -14,8 +14,10 @@ const MAP_LOOKUP_ELEM: libc::c_int = 1;
 const MAP_UPDATE_ELEM: libc::c_int = 2;
 const PROG_LOAD: libc::c_int = 5;
 const LINK_CREATE: libc::c_int = 28;
-const PROG_TYPE_XDP: u32 = 6;
-const ATTACH_TYPE_XDP: u32 = 37;
+/// (`enum bpf_prog_type`, `enum bpf_attach_type`)
+const XDP: (u32, u32) = (6, 37);
+/// A classifier, at an interface's sending end (`BPF_TCX_EGRESS`, Linux 6.6).
+const EGRESS: (u32, u32) = (3, 47);
 const VERIFIER_LOG_BYTES: usize = 1 << 18;
 
 /// Kinds of maps (`enum bpf_map_type`).
@@ -27,13 +29,15 @@ pub enum MapKind {
     PerCpuArray = 6,
 }
 
-/// Where an interface's XDP program runs.
+/// Where an interface's program runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AttachMode {
     /// In the driver.
     Native,
     /// In the stack, behind the driver.
     Generic,
+    /// At the sending end, before the driver.
+    Egress,
 }
 
 impl AttachMode {
@@ -42,6 +46,14 @@ impl AttachMode {
         match self {
             Self::Native => 1 << 2,
             Self::Generic => 1 << 1,
+            Self::Egress => 0,
+        }
+    }
+
+    fn types(self) -> (u32, u32) {
+        match self {
+            Self::Native | Self::Generic => XDP,
+            Self::Egress => EGRESS,
         }
     }
 }
@@ -184,15 +196,15 @@ fn count_cpus(list: &str) -> Option<usize> {
 }
 
 /// Has the program verified and loaded.
-pub fn load(program: &[Instruction]) -> Result<OwnedFd, SinkError> {
-    load_logged(program, &mut []).map(own).or_else(|_| {
+pub fn load(program: &[Instruction], mode: AttachMode) -> Result<OwnedFd, SinkError> {
+    load_logged(program, mode, &mut []).map(own).or_else(|_| {
         // Once more, to be told why: the log costs time only where it is read.
         let mut log = vec![0_u8; VERIFIER_LOG_BYTES];
-        load_logged(program, &mut log).map(own).map_err(|source| {
+        load_logged(program, mode, &mut log).map(own).map_err(|source| {
             let end = log.iter().position(|byte| *byte == 0).unwrap_or(log.len());
             let log = String::from_utf8_lossy(&log[..end]).into_owned();
             if log.is_empty() {
-                SinkError::Bpf { what: "the XDP program", source }
+                SinkError::Bpf { what: "the program", source }
             } else {
                 SinkError::Verifier { source, log }
             }
@@ -200,12 +212,16 @@ pub fn load(program: &[Instruction]) -> Result<OwnedFd, SinkError> {
     })
 }
 
-fn load_logged(program: &[Instruction], log: &mut [u8]) -> io::Result<libc::c_long> {
+fn load_logged(
+    program: &[Instruction],
+    mode: AttachMode,
+    log: &mut [u8],
+) -> io::Result<libc::c_long> {
     let license = CString::from(c"MIT OR Apache-2.0");
     let mut name = [0; 16];
     name[..9].copy_from_slice(b"drop_sink");
     let mut attributes = ProgramAttributes {
-        kind: PROG_TYPE_XDP,
+        kind: mode.types().0,
         instructions_count: u32::try_from(program.len()).map_err(io::Error::other)?,
         instructions: address(program.as_ptr()),
         license: address(license.as_ptr()),
@@ -216,7 +232,7 @@ fn load_logged(program: &[Instruction], log: &mut [u8]) -> io::Result<libc::c_lo
         flags: 0,
         name,
         interface: 0,
-        attach_type: ATTACH_TYPE_XDP,
+        attach_type: mode.types().1,
     };
     // SAFETY: instructions, license and log lie still and are as long as said.
     unsafe { bpf(PROG_LOAD, &mut attributes) }
@@ -227,7 +243,7 @@ pub fn attach(program: &OwnedFd, interface: u32, mode: AttachMode) -> io::Result
     let mut attributes = LinkAttributes {
         program: program.as_raw_fd() as u32,
         interface,
-        attach_type: ATTACH_TYPE_XDP,
+        attach_type: mode.types().1,
         flags: mode.flags(),
     };
     // SAFETY: no addresses in it.

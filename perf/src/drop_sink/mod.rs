@@ -58,7 +58,7 @@ pub enum SinkError {
         source: io::Error,
     },
     /// The program is refused.
-    #[error("the kernel's verifier refused the XDP program: {source}; its log:\n{log}")]
+    #[error("the kernel's verifier refused the program: {source}; its log:\n{log}")]
     Verifier {
         /// What the kernel said.
         source: io::Error,
@@ -68,7 +68,7 @@ pub enum SinkError {
 }
 
 /// What [`SinkError::Bpf`] calls the last step.
-const ATTACHMENT: &str = "XDP on the interface";
+const ATTACHMENT: &str = "a program on the interface";
 
 /// What was dropped so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -106,15 +106,39 @@ impl DropSink {
         }
     }
 
+    /// Puts the program on the relay's own end, where a message of many datagrams is still one: what
+    /// sending costs with a card that cuts messages up itself (UDP segmentation offload), up to its
+    /// driver. On the far end the kernel cuts them up, and copies each datagram for XDP.
+    ///
+    /// # Errors
+    /// No right to it, or a kernel before 6.6.
+    pub fn attach_as_card(network: &Network) -> Result<Self, SinkError> {
+        Self::attach_as(network, AttachMode::Egress)
+    }
+
     fn attach_as(network: &Network, mode: AttachMode) -> Result<Self, SinkError> {
         let hears = Map::new(MapKind::Array, 1, 1 << 16)?;
         let dropped = Map::new(MapKind::PerCpuArray, program::COUNTERS_BYTES, 1)?;
-        let program = bpf::load(&program::program(hears.number(), dropped.number()))?;
-        if mode == AttachMode::Generic {
-            network.segment_at_relay()?;
-        }
-        let attached = bpf::attach(&program, network.interface, mode)
-            .map_err(|source| SinkError::Bpf { what: ATTACHMENT, source })?;
+        let (hears_number, dropped_number) = (hears.number(), dropped.number());
+        let program = match mode {
+            AttachMode::Native | AttachMode::Generic => {
+                program::receiving(hears_number, dropped_number)
+            }
+            AttachMode::Egress => program::sending(hears_number, dropped_number),
+        };
+        let program = bpf::load(&program, mode)?;
+        let attached = match mode {
+            AttachMode::Native => bpf::attach(&program, network.interface, mode),
+            AttachMode::Generic => {
+                network.segment_at_relay()?;
+                bpf::attach(&program, network.interface, mode)
+            }
+            AttachMode::Egress => {
+                let attach = || bpf::attach(&program, network.relay_interface, mode);
+                network.relay().run(attach).and_then(|attached| attached)
+            }
+        };
+        let attached = attached.map_err(|source| SinkError::Bpf { what: ATTACHMENT, source })?;
         Ok(Self { hears, dropped, mode, _attached: attached })
     }
 

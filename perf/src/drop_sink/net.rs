@@ -3,6 +3,7 @@
 //! No name is made for either: they live by a descriptor and by the threads in them, and are gone
 //! with the process, however it ends.
 
+use std::ffi::CStr;
 use std::fs::File;
 use std::io::{self, Write};
 use std::net::Ipv4Addr;
@@ -27,6 +28,8 @@ pub struct Network {
     relay: RelayNamespace,
     /// The generator's end of the pair.
     pub(super) interface: u32,
+    /// The relay's end, in its namespace.
+    pub(super) relay_interface: u32,
 }
 
 impl Network {
@@ -60,12 +63,10 @@ impl Network {
             ],
             Some(&relay),
         )?;
-        // SAFETY: the name is a C string.
-        let interface = unsafe { libc::if_nametoindex(c"generator".as_ptr()) };
-        if interface == 0 {
-            return Err(SinkError::NoInterface(io::Error::last_os_error()));
-        }
-        Ok(Self { relay, interface })
+        let interface = index(c"generator").map_err(SinkError::NoInterface)?;
+        let relay_interface = relay.run(|| index(c"relay")).and_then(|index| index);
+        let relay_interface = relay_interface.map_err(SinkError::NoInterface)?;
+        Ok(Self { relay, interface, relay_interface })
     }
 
     /// Where the relay belongs.
@@ -87,6 +88,13 @@ impl Network {
         let table = self.relay.run(|| std::fs::read_to_string("/proc/thread-self/net/dev"))??;
         lost(&table, RELAY_LINK).ok_or_else(|| io::Error::other("no such interface in net/dev"))
     }
+}
+
+/// Number of an interface of the thread's namespace.
+fn index(name: &CStr) -> io::Result<u32> {
+    // SAFETY: the name is a C string.
+    let index = unsafe { libc::if_nametoindex(name.as_ptr()) };
+    if index == 0 { Err(io::Error::last_os_error()) } else { Ok(index) }
 }
 
 /// Commands for one end, up with address and neighbour.

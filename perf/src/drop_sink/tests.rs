@@ -117,6 +117,11 @@ fn where_the_stack_runs_the_program_the_same_is_dropped() {
 }
 
 #[test]
+fn at_the_sending_end_the_same_is_dropped() {
+    check(AttachMode::Egress, |network, sink| check_kinds(sink, &sender(network)));
+}
+
+#[test]
 fn a_port_that_hears_gets_its_rtp_until_it_no_longer_does() {
     check(AttachMode::Native, |network, sink| {
         let (sender, (hearing, to)) = (sender(network), receiver());
@@ -152,6 +157,7 @@ fn check_train(network: &Network, sink: &DropSink) {
 fn a_gso_train_is_counted_by_its_datagrams() {
     check(AttachMode::Native, check_train);
     check(AttachMode::Generic, check_train);
+    check(AttachMode::Egress, check_train);
 }
 
 #[test]
@@ -172,7 +178,9 @@ fn the_verifier_says_why_it_refuses_a_program() {
         let mut code = asm::Assembler::<()>::new();
         code.load(asm::Width::Word, asm::Reg::R2, asm::Reg::R1, 0);
         code.load(asm::Width::Byte, asm::Reg::R0, asm::Reg::R2, 0).exit(1);
-        let error = bpf::load(&code.assemble()).expect_err("it reads beyond the frame").to_string();
+        let error = bpf::load(&code.assemble(), AttachMode::Native)
+            .expect_err("it reads beyond the frame")
+            .to_string();
         assert!(error.contains("invalid access to packet"), "{error}");
     });
 }
