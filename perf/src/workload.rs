@@ -264,7 +264,8 @@ fn feedback(rounds: u64) -> anyhow::Result<()> {
             arrivals.record(sequence, round * 33_000 + u64::from(sequence) * 100);
             sequence = sequence.wrapping_add(1);
         }
-        (compound.clear(), datagram.clear());
+        compound.clear();
+        datagram.clear();
         let subscriber = &mut world.bench.subscribers[0];
         let report = ReportBlock {
             ssrc: subscriber.ssrc,

@@ -144,7 +144,7 @@ impl<L: Label> Assembler<L> {
     }
 
     /// The low 16 bits of `to` from network order to the machine's; the others become zero.
-    pub fn from_network_order16(&mut self, to: Reg) -> &mut Self {
+    pub fn big_endian16(&mut self, to: Reg) -> &mut Self {
         self.push(0xdc, to, 0, 0, 16)
     }
 
@@ -243,7 +243,7 @@ mod tests {
         check(|a| a.add(R2, -4), &[0x0702_0000_ffff_fffc]);
         check(|a| a.add_register(R5, R6), &[0x0f65_0000_0000_0000]);
         check(|a| a.and(R5, 0x3fff), &[0x5705_0000_0000_3fff]);
-        check(|a| a.from_network_order16(R5), &[0xdc05_0000_0000_0010]);
+        check(|a| a.big_endian16(R5), &[0xdc05_0000_0000_0010]);
         check(|a| a.load(Word, R2, R1, 4), &[0x6112_0004_0000_0000]);
         check(|a| a.load(Byte, R5, R2, 42), &[0x7125_002a_0000_0000]);
         check(|a| a.load(Half, R5, R2, 12), &[0x6925_000c_0000_0000]);

@@ -84,11 +84,11 @@ pub fn sending(hears: i32, dropped: i32) -> Vec<Instruction> {
 /// none of RTCP's 192 to 223.
 fn look_at(code: &mut Assembler<To>, frame: Reg, offset: i16) {
     use {If::*, Reg::*, Width::*};
-    code.load(Half, R5, frame, offset + ETHERTYPE_OFFSET).from_network_order16(R5);
+    code.load(Half, R5, frame, offset + ETHERTYPE_OFFSET).big_endian16(R5);
     code.jump_if(R5, NotEqual, 0x0800, To::Pass);
     code.load(Byte, R5, frame, offset + VERSION_OFFSET).jump_if(R5, NotEqual, 0x45, To::Pass);
     // A fragment: more of them follow, or this is none of the first.
-    code.load(Half, R5, frame, offset + FRAGMENT_OFFSET).from_network_order16(R5);
+    code.load(Half, R5, frame, offset + FRAGMENT_OFFSET).big_endian16(R5);
     code.and(R5, 0x3fff).jump_if(R5, NotEqual, 0, To::Pass);
     code.load(Byte, R5, frame, offset + PROTOCOL_OFFSET).jump_if(R5, NotEqual, 17, To::Pass);
     code.load(Byte, R5, frame, offset + PAYLOAD_OFFSET);
@@ -96,9 +96,9 @@ fn look_at(code: &mut Assembler<To>, frame: Reg, offset: i16) {
     code.load(Byte, R5, frame, offset + PAYLOAD_OFFSET + 1);
     code.jump_if(R5, Less, 192, To::Rtp).jump_if(R5, Less, 224, To::Pass);
     code.label(To::Rtp);
-    code.load(Half, R6, frame, offset + UDP_LENGTH_OFFSET).from_network_order16(R6);
+    code.load(Half, R6, frame, offset + UDP_LENGTH_OFFSET).big_endian16(R6);
     code.add(R6, -UDP_HEADER_BYTES);
-    code.load(Half, R5, frame, offset + PORT_OFFSET).from_network_order16(R5);
+    code.load(Half, R5, frame, offset + PORT_OFFSET).big_endian16(R5);
     code.store(Word, R10, -4, R5);
 }
 

@@ -164,7 +164,7 @@ fn a_gso_train_is_counted_by_its_datagrams() {
 fn a_child_started_for_the_relay_sees_the_relays_address_and_not_the_generators() {
     check(AttachMode::Native, |network, _| {
         let mut command = Command::new("ip");
-        network.relay().adopt(&mut command.args(["-brief", "address"])).expect("a descriptor");
+        network.relay().adopt(command.args(["-brief", "address"])).expect("a descriptor");
         let output = command.output().expect("it was there before");
         let text = String::from_utf8_lossy(&output.stdout);
         assert!(text.contains("10.77.0.2/24") && !text.contains("10.77.0.1/24"), "{text}");
