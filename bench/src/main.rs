@@ -117,22 +117,22 @@ struct LoadArgs {
     #[arg(long, value_name = "PERCENT", default_value_t = 0.0, value_parser = parse_percent)]
     drop: f64,
     /// Fail when more than this percentage of the packets is lost.
-    #[arg(long, value_name = "PERCENT")]
+    #[arg(long, value_name = "PERCENT", value_parser = parse_bound)]
     max_loss: Option<f64>,
     /// Fail when the server spends more CPU µs a packet; needs --pid.
-    #[arg(long, value_name = "US", conflicts_with = "find_max")]
+    #[arg(long, value_name = "US", conflicts_with = "find_max", value_parser = parse_bound)]
     max_us_per_packet: Option<f64>,
     /// Fail when the 99th percentile of the latency is larger.
-    #[arg(long, value_name = "MS")]
+    #[arg(long, value_name = "MS", value_parser = parse_bound)]
     max_latency_p99: Option<f64>,
     /// Fail when the 99th percentile of the time to the first media is larger.
-    #[arg(long, value_name = "MS")]
+    #[arg(long, value_name = "MS", value_parser = parse_bound)]
     max_join_p99: Option<f64>,
     /// Fail when fewer viewers play.
     #[arg(long, value_name = "N", conflicts_with = "find_max")]
     min_playing: Option<usize>,
     /// Fail when the server's memory grows by more for a viewer; needs --pid.
-    #[arg(long, value_name = "KIB", conflicts_with = "find_max")]
+    #[arg(long, value_name = "KIB", conflicts_with = "find_max", value_parser = parse_bound)]
     max_rss_kib_per_viewer: Option<f64>,
 }
 
@@ -164,6 +164,11 @@ fn load(args: &LoadArgs) -> anyhow::Result<ExitCode> {
         rss_kib_per_viewer_max: args.max_rss_kib_per_viewer,
     };
     config.check()?;
+    // A report that cannot be written is better known before the run.
+    for path in [&args.json, &args.html].into_iter().flatten() {
+        let file = std::fs::OpenOptions::new().append(true).create(true).open(path);
+        file.with_context(|| path.display().to_string())?;
+    }
     interrupt::listen();
     if args.find_max {
         return find_limit(args, &config, &find_max::thresholds(given));
@@ -295,6 +300,11 @@ fn parse_percent(text: &str) -> Result<f64, String> {
     percent.ok_or_else(|| format!("{text:?} is not a percentage from 0 to below 100"))
 }
 
+fn parse_bound(text: &str) -> Result<f64, String> {
+    let bound = text.parse().ok().filter(|bound: &f64| bound.is_finite() && *bound >= 0.0);
+    bound.ok_or_else(|| format!("{text:?} is not a number from 0 up"))
+}
+
 fn parse_count(text: &str) -> Result<usize, String> {
     let count = text.parse().ok().filter(|count| (1..=256).contains(count));
     count.ok_or_else(|| format!("{text:?} is not a number from 1 to 256"))
@@ -303,6 +313,14 @@ fn parse_count(text: &str) -> Result<usize, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_bound_that_nothing_could_pass_is_refused() {
+        assert_eq!(parse_bound("0"), Ok(0.0));
+        for text in ["nan", "inf", "-1", ""] {
+            assert!(parse_bound(text).is_err(), "{text:?}");
+        }
+    }
 
     #[test]
     fn percentages_end_below_a_hundred() {

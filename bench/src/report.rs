@@ -42,6 +42,8 @@ pub struct Report {
     pub seconds: f64,
     /// The window ended early, by a signal.
     pub interrupted: bool,
+    /// After the window the server still took a request.
+    pub server_answers: bool,
     /// What arrived of what was sent in the window.
     pub packets: Packets,
     /// Packets that the server sent to viewers in the window: received by those who hear, and
@@ -308,6 +310,10 @@ impl Report {
     pub fn verdict(&self, thresholds: &Thresholds) -> Vec<String> {
         let mut wrong = Vec::new();
         let packets = &self.packets;
+        if !self.server_answers {
+            wrong
+                .push("the server no longer answers: it ended during the run, or hangs".to_owned());
+        }
         if self.playing < self.hearing {
             let missing = self.hearing - self.playing;
             wrong.push(format!("{missing} of {} viewers never played", self.hearing));
@@ -574,6 +580,7 @@ pub(crate) mod tests {
             ended: 0,
             seconds: 10.0,
             interrupted: false,
+            server_answers: true,
             packets: Packets { expected: 1000, received: 1000, ..Packets::default() },
             forwarded: 1000,
             join_ms: latency,

@@ -11,6 +11,8 @@ use crate::payload::{Kind, PAYLOAD_BYTES_MIN};
 const PAYLOAD_BYTES_MAX: usize = 1200;
 /// Most packets of a trace; a longer one is refused.
 const PACKETS_MAX: usize = 1_000_000;
+/// A publisher thread plays no faster.
+const PACKETS_PER_SECOND_MAX: f64 = 50_000.0;
 const VIDEO_2400K: &str = include_str!("../traces/video-2400k.txt");
 const BURSTS_2400K: &str = include_str!("../traces/bursts-2400k.txt");
 const AUDIO: &str = include_str!("../traces/audio.txt");
@@ -40,7 +42,7 @@ pub struct Trace {
 }
 
 /// Why a text is not a trace; `line` counts from 1.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, PartialEq, thiserror::Error)]
 pub enum TraceError {
     /// A line that is neither comment, period nor packet.
     #[error("line {line}: {text:?} is not `<offset µs> <a|v> <bytes> <marker> <key>`")]
@@ -66,6 +68,14 @@ pub enum TraceError {
         /// What stands there.
         offset_us: u64,
     },
+    /// No machine could play it.
+    #[error(
+        "{per_second:.0} packets a second, allowed are {PACKETS_PER_SECOND_MAX}: is the period in µs?"
+    )]
+    Rate {
+        /// Asked for.
+        per_second: f64,
+    },
     /// No period or no packet.
     #[error("a trace needs a `period` line first and one packet at least, one million at most")]
     Empty,
@@ -90,7 +100,8 @@ impl Trace {
             if text.is_empty() || text.starts_with('#') {
                 continue;
             }
-            if let Some(period) = text.strip_prefix("period ") {
+            // A second period would leave what stands before it unchecked.
+            if let Some(period) = text.strip_prefix("period ").filter(|_| period_us.is_none()) {
                 period_us = period.trim().parse::<u64>().ok().filter(|us| *us > 0);
                 continue;
             }
@@ -106,6 +117,10 @@ impl Trace {
             }
             last_us = offset_us;
             packets.push(packet);
+        }
+        let per_second = packets.len() as f64 * 1e6 / period_us.unwrap_or(1) as f64;
+        if !packets.is_empty() && per_second > PACKETS_PER_SECOND_MAX {
+            return Err(TraceError::Rate { per_second });
         }
         match period_us {
             Some(us) if !packets.is_empty() && packets.len() <= PACKETS_MAX => {
@@ -188,6 +203,8 @@ mod tests {
         let line = |line, text: &str| TraceError::Line { line, text: text.into() };
         for (text, error) in [
             ("", TraceError::Empty),
+            ("period 10\n0 v 99 1 1", TraceError::Rate { per_second: 100_000.0 }),
+            ("period 1000\n0 v 99 1 1\nperiod 2000", line(3, "period 2000")),
             ("0 v 100 1 1", TraceError::Empty),
             ("period 100", TraceError::Empty),
             ("period 0\n0 v 100 1 1", TraceError::Empty),

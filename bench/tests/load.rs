@@ -212,6 +212,26 @@ fn an_interrupted_run_reports_what_it_has_measured() {
     assert!(said.contains("INTERRUPTED before its time") && said.contains("1 play"), "{said}");
 }
 
+/// R114
+#[test]
+fn a_server_that_ends_in_the_window_is_said_so_with_what_was_measured() {
+    let mut sfu = Sfu::start();
+    let mut command = sfu.command(&["--viewers=1", "--duration=1500ms"]);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut run = Running(command.spawn().expect("the program runs"));
+    let mut lines = BufReader::new(run.0.stderr.take().expect("piped")).lines();
+    let phase = lines.by_ref().map_while(Result::ok).find(|line| line == "measuring");
+    assert!(phase.is_some(), "it comes to its window");
+    sfu.child.kill().expect("it is our child");
+    sfu.child.wait().expect("it is our child");
+    let mut said = String::new();
+    let mut stdout = run.0.stdout.take().expect("piped");
+    stdout.read_to_string(&mut said).expect("text");
+    assert_eq!(run.0.wait().expect("our child").code(), Some(1), "{said}");
+    assert!(said.contains("FAILED: the server no longer answers"), "{said}");
+    assert!(said.contains("1 play"), "{said}");
+}
+
 /// Killed when a test fails.
 struct Running(Child);
 

@@ -54,6 +54,7 @@ pub fn report(
         ended: load(&ended.live.ended) as usize,
         seconds: window.seconds,
         interrupted: interrupt::asked(),
+        server_answers: window.server_answers,
         forwarded,
         join_ms: Latency::in_ms(&joins),
         connect_ms: Latency::in_ms(&connects),

@@ -17,6 +17,9 @@ const PUBLISHERS_MAX: usize = u16::MAX as usize;
 const ROOMS_MAX: usize = 10_000;
 const VIEWERS_MAX: usize = 100_000;
 
+/// Shortest window that holds a few frames.
+const WINDOW_MIN: Duration = Duration::from_millis(100);
+
 /// What to run.
 #[derive(Clone)]
 pub struct LoadConfig {
@@ -93,6 +96,12 @@ pub enum ConfigError {
         /// Asked for.
         wanted: usize,
     },
+    /// Nothing could be counted.
+    #[error("a window of {given:?} counts nothing: give --duration at least 100ms")]
+    Window {
+        /// Asked for.
+        given: Duration,
+    },
     /// Vouchers would be for media that a sink has dropped.
     #[error("viewers behind a sink hear nothing and pay nothing: leave --pay or the sink away")]
     PayBehindSink,
@@ -141,6 +150,9 @@ impl LoadConfig {
     pub fn check(&self) -> Result<(), ConfigError> {
         if self.rooms == 0 || self.publishers == 0 {
             return Err(ConfigError::NoPublisher);
+        }
+        if self.duration < WINDOW_MIN {
+            return Err(ConfigError::Window { given: self.duration });
         }
         for (what, wanted, max) in [
             ("rooms", self.rooms, ROOMS_MAX),

@@ -56,6 +56,9 @@ const SPARE_SEATS_SECONDS: usize = 4;
 /// A configuration that cannot be, a server that does not answer, no viewer that plays.
 pub fn run(config: &LoadConfig) -> anyhow::Result<Report> {
     config.check()?;
+    if let Some(pid) = config.pid {
+        CpuSample::take(pid).with_context(|| format!("process {pid}, as --pid says"))?;
+    }
     let bank = config.pay.as_ref().map(|pay| {
         if config.show == crate::screen::Show::Always {
             eprintln!(
@@ -144,6 +147,8 @@ struct Window {
     metrics: Option<(Metrics, Metrics)>,
     own_cpu: server::CpuUsed,
     sink_dropped: u64,
+    /// At its end the server took a request.
+    server_answers: bool,
 }
 
 /// What is left of a run when its threads have ended.
@@ -318,11 +323,13 @@ impl<'a> Run<'a> {
             std::thread::sleep(left.min(turn));
         }
         let (until, sink_until) = (self.counters(), self.sink_dropped()?);
-        let cpu_ended = self.cpu()?;
+        // A server that has ended in between is told by the verdict; what was seen counts.
+        let cpu_ended = self.cpu().ok().flatten();
         let seconds = began.elapsed().as_secs_f64();
         let own_cpu = CpuSample::take(own_pid)?.since(&own_began);
         self.tell_all(|| Command::Measure(false))?;
         let late_metrics = self.metrics();
+        let server_answers = self.config.target.base().request("GET", "/", None, "").is_ok();
         let rss = self.config.pid.and_then(|pid| server::rss_bytes(pid).ok());
         self.enter(Phase::Draining, Some(DRAIN));
         let drained = Instant::now() + DRAIN;
@@ -346,6 +353,7 @@ impl<'a> Run<'a> {
             metrics: early_metrics.zip(late_metrics),
             own_cpu,
             sink_dropped: sink_until.saturating_sub(sink_from),
+            server_answers,
         })
     }
 
