@@ -36,7 +36,9 @@ pub fn run() -> anyhow::Result<()> {
         costs.insert(case.name.to_owned(), min);
     }
     println!();
-    print(&costs, "ns, least");
+    println!("Of the least times:");
+    println!();
+    print(&costs, "ns");
     Ok(())
 }
 
