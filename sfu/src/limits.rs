@@ -20,6 +20,8 @@ pub const SILENCE_MAX: Duration = Duration::from_secs(10);
 pub const HANDSHAKE_MAX: Duration = Duration::from_secs(15);
 /// Datagrams of unfinished handshakes that wait for their turn; further ones are dropped and counted.
 pub const HANDSHAKE_DATAGRAMS_MAX: usize = 4096;
+/// Of those, datagrams of one session: two flights in small pieces.
+pub const HANDSHAKE_DATAGRAMS_PER_SESSION_MAX: usize = 16;
 /// Time that a turn of a shard's loop gives to handshakes before it looks for media again.
 pub const HANDSHAKES_PER_TURN: Duration = Duration::from_micros(500);
 /// Media sections of an offer; more are refused with `OfferError::TooManySections`.

@@ -89,6 +89,8 @@ pub struct Session {
     pub offered_at: Instant,
     pub heard_at: Instant,
     pub next_timeout: Instant,
+    /// Datagrams of its handshake that the shard keeps for later.
+    pub waiting_datagrams: usize,
     /// Earliest entry in the shard's timer heap.
     pub queued_timeout: Option<Instant>,
     paths: Vec<Path>,
@@ -129,6 +131,7 @@ impl Session {
             offered_at: new.offered_at,
             heard_at: now,
             next_timeout: now,
+            waiting_datagrams: 0,
             queued_timeout: None,
             paths: Vec::new(),
             path: None,

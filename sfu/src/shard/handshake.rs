@@ -4,7 +4,9 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 use super::core::Core;
-use crate::limits::{HANDSHAKE_DATAGRAMS_MAX, HANDSHAKES_PER_TURN};
+use crate::limits::{
+    HANDSHAKE_DATAGRAMS_MAX, HANDSHAKE_DATAGRAMS_PER_SESSION_MAX, HANDSHAKES_PER_TURN,
+};
 use crate::ports::SessionKey;
 use crate::session::transport::Path;
 
@@ -24,13 +26,17 @@ pub(super) struct Handshakes(VecDeque<Waiting>);
 
 impl Core {
     /// Keeps a datagram of a handshake until this turn's media has left. Beyond
-    /// [`HANDSHAKE_DATAGRAMS_MAX`] it is dropped and counted; DTLS sends it again.
+    /// [`HANDSHAKE_DATAGRAMS_MAX`] in all, or [`HANDSHAKE_DATAGRAMS_PER_SESSION_MAX`] of one session,
+    /// so that no peer takes the others' places, it is dropped and counted; DTLS sends it again.
     pub(super) fn defer_handshake(&mut self, index: usize, path: Path, datagram: &[u8]) {
-        let Some(session) = self.sessions[index].as_ref() else { return };
-        if self.handshakes.0.len() == HANDSHAKE_DATAGRAMS_MAX {
+        let Some(session) = self.sessions[index].as_mut() else { return };
+        if self.handshakes.0.len() == HANDSHAKE_DATAGRAMS_MAX
+            || session.waiting_datagrams == HANDSHAKE_DATAGRAMS_PER_SESSION_MAX
+        {
             self.counters.dropped_handshake_datagrams += 1;
             return;
         }
+        session.waiting_datagrams += 1;
         let (key, datagram) = (session.key, datagram.to_vec());
         self.handshakes.0.push_back(Waiting { session: index, key, path, datagram });
     }
@@ -42,7 +48,9 @@ impl Core {
         }
         let began = Instant::now();
         while let Some(Waiting { session, key, path, datagram }) = self.handshakes.0.pop_front() {
-            if self.sessions[session].as_ref().is_some_and(|known| known.key == key) {
+            let known = self.sessions[session].as_mut().filter(|known| known.key == key);
+            if let Some(known) = known {
+                known.waiting_datagrams -= 1;
                 self.handle_cold(session, path, &datagram);
             }
             if began.elapsed() >= HANDSHAKES_PER_TURN {
@@ -63,15 +71,17 @@ mod tests {
     use crate::shard::Command;
     use crate::shard::bench::{facts, new_session};
 
-    /// A core with one session that has not shaken hands, and a path to it.
-    fn core() -> (Core, Path) {
+    /// A core with sessions that have not shaken hands, and a path.
+    fn core(sessions: usize) -> (Core, Path) {
         let now = Instant::now();
         let remote = SocketAddr::from((Ipv4Addr::LOCALHOST, 9));
         let here = crate::io::Endpoint { bind: remote, advertise: remote };
         let clock = MonotonicClock::new(now, 1_000_000_000);
         let mut core = Core::new(0, vec![here], vec![None], clock, now);
-        let new = new_session(1, StreamKey(1), Role::Publisher, None, facts(7), now);
-        core.handle_command(Command::Create(Box::new(new), 0));
+        for key in 1..=sessions as u64 {
+            let new = new_session(key, StreamKey(1), Role::Publisher, None, facts(7), now);
+            core.handle_command(Command::Create(Box::new(new), 0));
+        }
         (core, Path { endpoint: 0, remote })
     }
 
@@ -80,13 +90,29 @@ mod tests {
 
     #[test]
     fn what_waits_is_bounded_and_a_turn_makes_progress() {
-        let (mut core, path) = core();
-        for _ in 0..HANDSHAKE_DATAGRAMS_MAX + 2 {
-            core.defer_handshake(0, path, &RECORD);
+        let sessions = HANDSHAKE_DATAGRAMS_MAX / HANDSHAKE_DATAGRAMS_PER_SESSION_MAX + 1;
+        let (mut core, path) = core(sessions);
+        for _ in 0..HANDSHAKE_DATAGRAMS_PER_SESSION_MAX {
+            (0..sessions).for_each(|session| core.defer_handshake(session, path, &RECORD));
         }
-        assert_eq!(core.counters.dropped_handshake_datagrams, 2);
+        let beyond = HANDSHAKE_DATAGRAMS_PER_SESSION_MAX as u64;
+        assert_eq!(core.counters.dropped_handshake_datagrams, beyond, "those of one session");
         let turns = (0..=HANDSHAKE_DATAGRAMS_MAX).take_while(|_| core.shake_hands()).count();
         assert!(turns < HANDSHAKE_DATAGRAMS_MAX, "each turn takes one datagram at least");
         assert!(!core.shake_hands());
+    }
+
+    #[test]
+    fn a_peer_that_floods_takes_no_place_of_the_others() {
+        let (mut core, path) = core(2);
+        for _ in 0..HANDSHAKE_DATAGRAMS_MAX {
+            core.defer_handshake(0, path, &RECORD);
+        }
+        core.defer_handshake(1, path, &RECORD);
+        let dropped = (HANDSHAKE_DATAGRAMS_MAX - HANDSHAKE_DATAGRAMS_PER_SESSION_MAX) as u64;
+        assert_eq!(core.counters.dropped_handshake_datagrams, dropped);
+        while core.shake_hands() {}
+        core.defer_handshake(0, path, &RECORD);
+        assert_eq!(core.counters.dropped_handshake_datagrams, dropped, "its places are free again");
     }
 }

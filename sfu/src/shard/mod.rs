@@ -49,6 +49,31 @@ pub struct Ports {
     pub usage: Sender<UsageReport>,
 }
 
+impl Ports {
+    /// What control, the owner of the side channel and whoever decides about gates want. True: there
+    /// may be more than a turn takes.
+    fn take_orders(&mut self, core: &mut Core) -> bool {
+        let mut again = true;
+        // Before the commands: a frame that was sent before its session was closed leaves.
+        for _ in 0..FRAMES_OUT_PER_TURN_MAX {
+            let Ok(frame) = self.frames_out.try_recv() else {
+                again = false;
+                break;
+            };
+            core.handle_frame_out(&frame);
+        }
+        for _ in 0..COMMANDS_MAX {
+            let Ok(command) = self.commands.try_recv() else { break };
+            core.handle_command(command);
+        }
+        for _ in 0..GATE_COMMANDS_PER_TURN_MAX {
+            let Some(command) = self.gates.pop() else { return again };
+            core.handle_gate(command);
+        }
+        true
+    }
+}
+
 /// Everything a shard's thread runs with.
 pub struct Shard<L: Link> {
     core: Core,
@@ -103,12 +128,15 @@ impl<L: Link> Shard<L> {
             if deadline.is_none_or(|deadline| deadline > tick_began) {
                 self.link.pause(tick_began + self.gather);
             }
-            let core = &mut self.core;
+            let (core, ports) = (&mut self.core, &mut self.ports);
             let mut woke_at = None;
             self.link.receive(deadline, &mut |train| {
                 if woke_at.is_none() {
                     core.now = Instant::now();
                     woke_at = Some(core.now);
+                    // A session's first check follows the answer, and the answer its creation: with
+                    // the orders taken first, none comes for a session that is not there yet.
+                    ports.take_orders(core);
                 }
                 core.handle_train(&train);
             })?;
@@ -120,7 +148,7 @@ impl<L: Link> Shard<L> {
     /// Everything but the wait. Returns until when to wait.
     fn turn(&mut self) -> Option<Instant> {
         let started = self.core.now;
-        let again = self.take_orders().then_some(started);
+        let again = self.ports.take_orders(&mut self.core).then_some(started);
         self.core.handle_lanes();
         self.core.now = Instant::now();
         let timers = self.core.handle_timers();
@@ -147,29 +175,6 @@ impl<L: Link> Shard<L> {
         let usage = self.core.has_usage().then_some(self.usage_at);
         let snapshot = self.snapshot_due();
         [again, unfinished, timers, chores, gathered, snapshot, usage].into_iter().flatten().min()
-    }
-
-    /// What control, the owner of the side channel and whoever decides about gates want. True: there
-    /// may be more than a turn takes.
-    fn take_orders(&mut self) -> bool {
-        let mut again = true;
-        // Before the commands: a frame that was sent before its session was closed leaves.
-        for _ in 0..FRAMES_OUT_PER_TURN_MAX {
-            let Ok(frame) = self.ports.frames_out.try_recv() else {
-                again = false;
-                break;
-            };
-            self.core.handle_frame_out(&frame);
-        }
-        for _ in 0..COMMANDS_MAX {
-            let Ok(command) = self.ports.commands.try_recv() else { break };
-            self.core.handle_command(command);
-        }
-        for _ in 0..GATE_COMMANDS_PER_TURN_MAX {
-            let Some(command) = self.ports.gates.pop() else { return again };
-            self.core.handle_gate(command);
-        }
-        true
     }
 
     /// An idle shard has nothing new to show and sleeps on.
