@@ -32,8 +32,9 @@ pub enum Command {
     Publish(Box<Joined>, Box<Publisher>),
     /// Drive this client, keep its account, and pay from this seat.
     View(Box<Joined>, Box<Viewer>, Option<Box<Seat>>),
-    /// The viewer of this number says goodbye; its account stays.
-    Depart(usize, [u64; 2]),
+    /// The viewer of this number says goodbye; its account stays, and the path of its session comes
+    /// back as [`WorkerConfig::departed`].
+    Depart(usize, [u64; 2], Option<String>),
     /// Begin to count latency, or end.
     Measure(bool),
     /// Sessions are being deleted: their end is no failure from now on.
@@ -107,6 +108,9 @@ pub struct WorkerConfig {
     pub recent: Sender<Histogram>,
     /// Purses of viewers that have left.
     pub purses: Sender<Purse>,
+    /// Sessions that are driven no longer: only now may the server be told, or the end that it makes
+    /// of them would count as its doing.
+    pub departed: Sender<String>,
 }
 
 /// See the module.
@@ -204,7 +208,11 @@ impl Worker {
                     let place = self.add(joined.client, Role::Viewer(viewer, seat))?;
                     self.places.insert(number, place);
                 }
-                Ok(Command::Depart(number, left)) => self.depart(number, left),
+                Ok(Command::Depart(number, left, session_path)) => {
+                    self.depart(number, left);
+                    // At the end of the run nobody takes it: all sessions are deleted then.
+                    let _late = session_path.map(|path| self.config.departed.send(path));
+                }
                 Ok(Command::Measure(measuring)) => {
                     self.hand_over();
                     self.measuring = measuring;

@@ -111,6 +111,7 @@ struct Run<'a> {
     threads: Vec<JoinHandle<std::io::Result<Outcome>>>,
     recruiters: Recruiters,
     purses: Receiver<Purse>,
+    departed: Receiver<String>,
     publishers: Vec<String>,
     members: VecDeque<Member>,
     /// Those that count no longer, and when they go.
@@ -174,12 +175,14 @@ impl<'a> Run<'a> {
         let live = Arc::new(Live { idle_looks, ..Live::default() });
         let (recent, latencies) = channel();
         let (purse_sender, purses) = channel();
+        let (departed_sender, departed) = channel();
         let settings = WorkerConfig {
             awaited: config.awaited(),
             gro: config.gro,
             drop_share: config.drop_share,
             recent,
             purses: purse_sender,
+            departed: departed_sender,
         };
         let (mut workers, mut threads) = (Vec::new(), Vec::new());
         for number in 0..count {
@@ -211,6 +214,7 @@ impl<'a> Run<'a> {
             threads,
             recruiters: Recruiters::start(&office)?,
             purses,
+            departed,
             publishers: Vec::new(),
             members: VecDeque::new(),
             departing: VecDeque::new(),
@@ -297,8 +301,12 @@ impl<'a> Run<'a> {
                 .and_then(|(early, late)| longest.ticks(&early, &late)),
         };
         if self.config.all_viewers() > 0 && load(&self.live.playing) == 0 {
-            let why = self.refused.first().map_or("no media arrived", String::as_str);
-            bail!("no viewer plays: {why}");
+            let connected = load(&self.live.connected);
+            let unheard = format!(
+                "{connected} connected and no media came: is the stream live, does it begin with a \
+                 keyframe, are the viewers let in?"
+            );
+            bail!("no viewer plays: {}", self.refused.first().unwrap_or(&unheard));
         }
         Ok(())
     }
@@ -411,12 +419,11 @@ impl<'a> Run<'a> {
         while self.departing.front().is_some_and(|(at, ..)| *at <= Instant::now()) {
             if let Some((_, member, counters)) = self.departing.pop_front() {
                 // A worker that has ended says why when it is joined.
-                let _gone = self.tell(member.worker, Command::Depart(member.number, counters));
-                if let Some(path) = member.session_path {
-                    self.recruiters.send(Errand::Leave(path));
-                }
+                let Member { number, worker, session_path, .. } = member;
+                let _gone = self.tell(worker, Command::Depart(number, counters, session_path));
             }
         }
+        self.departed.try_iter().for_each(|path| self.recruiters.send(Errand::Leave(path)));
         if let Some(sample) = self.sampler.tick(self.phase) {
             self.screen.sample(&sample);
         }
@@ -469,7 +476,8 @@ impl<'a> Run<'a> {
         let members =
             self.members.drain(..).chain(self.departing.drain(..).map(|(_, member, _)| member));
         let paths = members.filter_map(|member| member.session_path);
-        for path in paths.chain(self.publishers.drain(..)) {
+        let departed = self.departed.try_iter();
+        for path in departed.chain(paths).chain(self.publishers.drain(..)) {
             self.recruiters.send(Errand::Leave(path));
         }
         self.recruiters.finish();
