@@ -38,7 +38,7 @@ pub enum JoinError {
     Http(#[from] HttpError),
     /// The server's WebSocket.
     #[error(transparent)]
-    LiveKit(#[from] livekit::SignalError),
+    LiveKit(livekit::SignalError),
     /// The server's rooms.
     #[error(transparent)]
     Janus(#[from] janus::SignalError),
@@ -61,6 +61,18 @@ pub enum JoinError {
     /// The server and the one who pays do not agree.
     #[error("paying: {0}")]
     Paying(String),
+}
+
+impl From<livekit::SignalError> for JoinError {
+    /// A status is an answer, and a run goes on without that client; the rest is no server's word.
+    fn from(error: livekit::SignalError) -> Self {
+        match error {
+            livekit::SignalError::Refused(status) => {
+                Self::Refused { path: "/rtc".to_owned(), status, reason: error.to_string() }
+            }
+            error => Self::LiveKit(error),
+        }
+    }
 }
 
 /// Called with the client's own address before the server is asked.

@@ -58,7 +58,7 @@ mod tests {
     fn a_loopback_address_is_refused_with_what_to_do() {
         let home = Path::new("/home/of/janus");
         let refused = configuration(home, SocketAddr::from(([127, 0, 0, 1], 8088)));
-        let sentence = refused.err().expect("no loopback").to_string();
+        let sentence = refused.expect_err("no loopback").to_string();
         assert!(sentence.contains("run as root"), "{sentence}");
         let [(name, core), ..] =
             configuration(home, SocketAddr::from(([10, 0, 0, 1], 8088))).expect("another address");

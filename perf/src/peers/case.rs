@@ -205,7 +205,6 @@ pub fn all() -> Vec<Case> {
             trace_name: "audio",
             viewers: 1000,
             sink: Sink::Drop,
-            ramp_per_second: 100,
             beside: Beside::LiveKit,
             aims: fifth(limit(1.3)),
             ..base.clone()

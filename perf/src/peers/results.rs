@@ -30,6 +30,8 @@ pub struct Figures {
     pub latency_p999: f64,
     /// Packets of those who hear that never came.
     pub lost: u64,
+    /// Clients that the server did not let in.
+    pub refused: usize,
     /// kB (1000 bytes) of resident memory a viewer.
     pub viewer_kb: Option<f64>,
     /// CPU ms a join.
@@ -57,6 +59,7 @@ impl Figures {
             latency_p99: report.latency_ms.p99,
             latency_p999: report.latency_ms.p999,
             lost: report.packets.lost,
+            refused: report.refused,
             viewer_kb: server.and_then(|s| s.rss_kib_per_viewer).map(|kib| kib * 1.024),
             join_ms: server.and_then(|server| server.cpu_ms_per_join),
             longest_tick_ms: report.joining_ticks.and_then(|ticks| ticks.longest_ms),
@@ -373,10 +376,14 @@ impl Unit {
 }
 
 fn name_of(row: &Row) -> String {
-    match row.failures.len() {
-        0 => row.contender.clone(),
-        failures => format!("{} ({failures} failed)", row.contender),
+    let mut name = row.contender.clone();
+    let refused: usize = row.figures.iter().map(|figures| figures.refused).sum();
+    for (count, what) in [(row.failures.len(), "runs failed"), (refused, "joins refused")] {
+        if count > 0 {
+            name += &format!(" ({count} {what})");
+        }
     }
+    name
 }
 
 /// The line of a row without figures.

@@ -92,7 +92,9 @@ fn on_ground(
         config.hear_every = (case.viewers / HEARING).max(1);
     }
     let report = load::run(&config);
-    let report = report.with_context(|| format!("its log ends with:\n{}", server.log_tail()))?;
+    // The reason first: a table has room for one line.
+    let report = report
+        .map_err(|error| anyhow::anyhow!("{error:#}; its log ends with:\n{}", server.log_tail()))?;
     drop(server);
     let limit = match kind {
         Kind::Node(_) if window.with_limit && case.subject == Subject::Cost => {
