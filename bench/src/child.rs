@@ -7,6 +7,7 @@ pub mod programs;
 use std::fs::File;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -193,6 +194,7 @@ impl Server {
         if let Some(adopt) = place.adopt {
             adopt(&mut command).context("into its network namespace")?;
         }
+        end_with_parent(&mut command);
         let child = command.spawn().with_context(|| program.display().to_string())?;
         Ok((child, target))
     }
@@ -232,6 +234,20 @@ impl Server {
             std::thread::sleep(Duration::from_millis(20));
         }
     }
+}
+
+/// Has the child be killed when the thread that starts it ends, however that happens: a comparison
+/// that is killed leaves no server behind.
+fn end_with_parent(command: &mut Command) {
+    let die_with_us = || {
+        // SAFETY: takes two integers, no memory; it may be called between fork and exec.
+        match unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) } {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        }
+    };
+    // SAFETY: the closure makes one system call and allocates nothing.
+    unsafe { command.pre_exec(die_with_us) };
 }
 
 impl NodeOptions {

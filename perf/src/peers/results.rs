@@ -22,6 +22,8 @@ pub struct Figures {
     pub packets_per_message: Option<f64>,
     /// Bare loop, µs.
     pub limit_us: Option<f64>,
+    /// Bare loop at the relay's pace, µs.
+    pub paced_limit_us: Option<f64>,
     /// Milliseconds.
     pub latency_p50: f64,
     /// Milliseconds.
@@ -55,6 +57,7 @@ impl Figures {
             system_us: server.map(|server| server.system_us_per_packet),
             packets_per_message: report.sending.as_ref().map(|s| s.packets_per_message),
             limit_us: limit.map(|limit| limit.us_per_packet),
+            paced_limit_us: limit.and_then(|limit| limit.paced_us_per_packet),
             latency_p50: report.latency_ms.p50,
             latency_p99: report.latency_ms.p99,
             latency_p999: report.latency_ms.p999,
@@ -273,11 +276,12 @@ impl CaseResults {
 
     fn cost_table(&self) -> String {
         let mut out = "| server | CPU µs/packet | user + system | packets/message | × limit \
-                       | of LiveKit | of Janus | p50 ms | p99 ms | lost | kB/viewer | waited |\n\
-                       |---|---|---|---|---|---|---|---|---|---|---|---|\n"
+                       | × limit at its pace | of LiveKit | of Janus | p50 ms | p99 ms | lost \
+                       | kB/viewer | waited |\n\
+                       |---|---|---|---|---|---|---|---|---|---|---|---|---|\n"
             .to_owned();
         for row in &self.rows {
-            if let Some(line) = failed(row, 11) {
+            if let Some(line) = failed(row, 12) {
                 out += &line;
                 continue;
             }
@@ -285,12 +289,14 @@ impl CaseResults {
             let of = |to: Option<f64>| us.zip(to).map(|(us, to)| us / to);
             let parts = row.median(|f| f.user_us).zip(row.median(|f| f.system_us));
             let limit = self.limit(row);
+            let paced = self.row(Part::Relay).and_then(|relay| relay.median(|f| f.paced_limit_us));
             let cells = [
                 name_of(row),
                 cell(row.spread(|f| f.us), |spread| spread.text(2)),
                 cell(parts, |(user, system)| format!("{user:.2} + {system:.2}")),
                 cell(row.spread(|f| f.packets_per_message), |k| format!("{:.1}", k.median)),
                 cell(of(limit).zip(limit), |(times, us)| format!("{times:.2} ({us:.2} µs)")),
+                cell(of(paced).zip(paced), |(times, us)| format!("{times:.2} ({us:.2} µs)")),
                 cell(of(self.cost(Part::LiveKit)), share),
                 cell(of(self.cost(Part::Janus)), share),
                 cell(row.spread(|f| Some(f.latency_p50)), |spread| spread.text(2)),

@@ -14,7 +14,7 @@ use sfu::io::LinkKind;
 use sfu::ports::SrtpProfile;
 
 use super::case::{Case, Sink, Subject};
-use super::contender::{Contender, Source};
+use super::contender::{Contender, Part, Source};
 use super::field::{Field, Ground};
 use crate::bare_loop::{self, Bursts, Cipher, Gso, Sockets};
 
@@ -22,6 +22,8 @@ use crate::bare_loop::{self, Bursts, Cipher, Gso, Sockets};
 const HEARING: usize = 10;
 /// Packets that the bare loop forwards in one measurement.
 const LIMIT_PACKETS: u64 = 100_000;
+/// How long it forwards at the relay's own pace, s.
+const PACED_SECONDS: f64 = 2.0;
 
 /// What one run brought.
 #[derive(Debug, Clone, Serialize)]
@@ -37,8 +39,11 @@ pub struct Outcome {
 pub struct Limit {
     /// Packets a message.
     pub packets_per_message: f64,
-    /// CPU µs per forwarded packet.
+    /// CPU µs per forwarded packet, burst after burst.
     pub us_per_packet: f64,
+    /// The same with the pauses that the relay had between its bursts: each pays for waking up and
+    /// for caches that others have used. For the relay as it is shipped.
+    pub paced_us_per_packet: Option<f64>,
 }
 
 /// How a run is counted.
@@ -98,7 +103,8 @@ fn on_ground(
     drop(server);
     let limit = match kind {
         Kind::Node(_) if window.with_limit && case.subject == Subject::Cost => {
-            limit(ground, case, kind, &report)?
+            let paced = contender.part == Part::Relay;
+            limit(ground, case, kind, &report, paced)?
         }
         _ => None,
     };
@@ -142,11 +148,12 @@ fn limit(
     case: &Case,
     kind: &Kind,
     report: &Report,
+    paced: bool,
 ) -> anyhow::Result<Option<Limit>> {
     let (Kind::Node(options), Some(sending)) = (kind, &report.sending) else { return Ok(None) };
     let packets_per_message = sending.packets_per_message.max(1.0);
     let link = options.link.as_deref().unwrap_or("io_uring").parse::<LinkKind>()?;
-    let cost = bare_loop::measure(&bare_loop::Case {
+    let back_to_back = bare_loop::Case {
         link,
         bursts: Bursts::of_mean(packets_per_message)?,
         gso: if packets_per_message > 1.0 { Gso::On } else { Gso::Off },
@@ -157,7 +164,20 @@ fn limit(
         packets: LIMIT_PACKETS,
         pace: None,
         delivery: ground.delivery(),
-    })
-    .context("the bare loop")?;
-    Ok(Some(Limit { packets_per_message, us_per_packet: cost.ns_per_packet / 1000.0 }))
+    };
+    let us = |case: &bare_loop::Case<'_>| -> anyhow::Result<f64> {
+        let cost = bare_loop::measure(case).context("the bare loop")?;
+        Ok(cost.ns_per_packet / 1000.0)
+    };
+    let us_per_packet = us(&back_to_back)?;
+    // Each viewer is in one room: what it got in a second, by the packets of a message.
+    let packets_a_second = report.forwarded as f64 / report.seconds;
+    let bursts_a_second = packets_a_second / case.viewers as f64 / packets_per_message;
+    let at_its_pace = bare_loop::Case {
+        pace: Some((bursts_a_second.round() as u32).max(1)),
+        packets: (packets_a_second * PACED_SECONDS) as u64,
+        ..back_to_back
+    };
+    let paced_us_per_packet = paced.then(|| us(&at_its_pace)).transpose()?;
+    Ok(Some(Limit { packets_per_message, us_per_packet, paced_us_per_packet }))
 }
