@@ -11,6 +11,19 @@ pub fn monotonic_nanos() -> u64 {
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
 
+/// Nice value of a shard: media before the process's own control, HTTP and blocks.
+const SHARD_NICE: i32 = -10;
+
+/// Lets the scheduler prefer the calling thread to others that are ready.
+///
+/// # Errors
+/// `EACCES` without `CAP_SYS_NICE` or a limit that allows it (`RLIMIT_NICE`).
+pub fn prefer_thread() -> io::Result<()> {
+    // SAFETY: takes three integers; 0 is the calling thread.
+    let result = unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, SHARD_NICE) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
 /// Binds the calling thread to the `index`-th core, counted round when there are fewer.
 ///
 /// # Errors

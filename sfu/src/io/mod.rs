@@ -31,7 +31,7 @@ pub use endpoint::{
     bind_shards, host_addresses,
 };
 pub use epoll::EpollLink;
-pub use host::{monotonic_nanos, pin_to_core};
+pub use host::{monotonic_nanos, pin_to_core, prefer_thread};
 pub use kind::{LinkKind, UnknownLink};
 pub use uring::{LinkUnavailable, UringLink, available};
 pub use waker::Waker;

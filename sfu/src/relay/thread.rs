@@ -8,7 +8,7 @@ use std::time::Duration;
 use crossbeam_channel::Sender;
 
 use super::StartError;
-use crate::io::{EpollLink, LinkKind, ShardSockets, UringLink, pin_to_core};
+use crate::io::{EpollLink, LinkKind, ShardSockets, UringLink, pin_to_core, prefer_thread};
 use crate::shard::{Core, Ports, Shard};
 
 /// What a shard's thread takes with it.
@@ -45,6 +45,10 @@ impl Start {
             && let Err(error) = pin_to_core(id)
         {
             tracing::warn!(shard = id, %error, "cannot pin the shard to its core");
+        }
+        // Beside others that are busy a shard waits for a core up to tens of milliseconds.
+        if let Err(error) = prefer_thread() {
+            tracing::debug!(shard = id, %error, "the shard has no priority over other threads");
         }
         let Start { core, ports, sockets, link, gather, alive, .. } = self;
         let _gone = Gone(alive);
