@@ -38,7 +38,7 @@ pub struct LimitArgs {
     #[arg(long, default_value = "aes256-gcm")]
     cipher: Cipher,
     /// Packets forwarded in one repeat.
-    #[arg(long, default_value_t = 100_000)]
+    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..))]
     packets: u64,
     /// Bursts a second, with sleep between them; as fast as they are taken if not given.
     #[arg(long)]

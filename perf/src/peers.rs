@@ -158,6 +158,12 @@ pub fn run(args: &PeersArgs) -> anyhow::Result<ExitCode> {
             Err(error) => everything.left_out.push(format!("latency: {error:#}")),
         }
     }
+    let figures = everything.cases.iter().flat_map(|case| &case.rows);
+    ensure!(
+        everything.latency.is_some() || figures.into_iter().any(|row| !row.figures.is_empty()),
+        "nothing was measured: {}",
+        everything.reasons()
+    );
     let markdown = everything.markdown();
     print!("{markdown}");
     write_json(args.json.as_deref(), &everything)?;
@@ -181,6 +187,14 @@ fn results_of(case: &Case, contenders: &[Contender]) -> CaseResults {
 }
 
 impl Everything {
+    /// Why servers were left out or brought no figures, in one line.
+    fn reasons(&self) -> String {
+        let rows = self.cases.iter().flat_map(|case| &case.rows);
+        let failures = rows.flat_map(|row| row.failures.first()).cloned();
+        let reasons: Vec<String> = self.left_out.iter().cloned().chain(failures).collect();
+        if reasons.is_empty() { "no case was run".to_owned() } else { reasons.join("; ") }
+    }
+
     fn markdown(&self) -> String {
         let mut out = format!(
             "{}; {} rounds, windows of {} s. Medians (min–max); CPU of the server's whole process \

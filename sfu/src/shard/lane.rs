@@ -129,6 +129,11 @@ impl Lane {
     /// Queues `message`; false if it was dropped.
     pub fn send(&mut self, message: LaneMessage) -> bool {
         self.woken = true;
+        if !message.is_media() && !self.held_back.is_empty() {
+            // Behind those that wait already: of two interests the later one counts.
+            self.held_back.push_back(message);
+            return true;
+        }
         match self.out.messages.push(message) {
             Ok(()) => true,
             Err(message) if message.is_media() => false,
@@ -150,6 +155,7 @@ impl Lane {
                 self.held_back.push_front(message);
                 break;
             }
+            self.woken = true;
         }
         if std::mem::take(&mut self.woken) {
             self.waker.wake();
@@ -173,5 +179,36 @@ impl Lane {
 
     pub fn spent_bytes(&self) -> Vec<u8> {
         self.out.spent_bytes.pop().unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_both_sides_must_agree_on_keeps_its_order_when_the_queue_is_full() {
+        let lanes = Lanes::new(2);
+        let wakers = [(); 2].map(|()| Waker::new().expect("an eventfd"));
+        let mut here = lanes.of(0, &wakers).remove(1).expect("a lane to the other");
+        let there = lanes.of(1, &wakers).remove(0).expect("a lane to the other");
+        let stream = StreamKey(1);
+        for _ in 0..LANE_MESSAGES_MAX {
+            assert!(here.send(LaneMessage::Keyframe { stream }));
+        }
+        assert!(!here.send(LaneMessage::Keyframe { stream }), "media may be lost");
+        assert!(here.send(LaneMessage::Interest { stream, wanted: true }));
+        assert!(there.receive().is_some(), "one place is free again");
+        assert!(here.send(LaneMessage::Interest { stream, wanted: false }));
+        here.flush();
+        while let Some(message) = there.receive() {
+            assert!(!matches!(message, LaneMessage::Interest { wanted: false, .. }));
+            if matches!(message, LaneMessage::Interest { .. }) {
+                break;
+            }
+        }
+        here.flush();
+        let last = there.receive();
+        assert!(matches!(last, Some(LaneMessage::Interest { wanted: false, .. })), "{last:?}");
     }
 }

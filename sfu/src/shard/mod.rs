@@ -151,13 +151,13 @@ impl<L: Link> Shard<L> {
         let again = self.ports.take_orders(&mut self.core).then_some(started);
         self.core.handle_lanes();
         self.core.now = Instant::now();
-        let timers = self.core.handle_timers();
-        let chores = self.chores.run(&mut self.core);
+        // Media first; what takes long or may wait comes when it has left.
         let gathered = self.core.fan_out(self.gather, &mut self.link);
         self.core.retransmit(&mut self.link);
-        self.core.post(&mut self.link);
         self.link.flush();
         let unfinished = self.core.shake_hands().then_some(started);
+        let timers = self.core.handle_timers();
+        let chores = self.chores.run(&mut self.core);
         self.core.post(&mut self.link);
         self.link.flush();
         self.core.flush_lanes();
