@@ -125,6 +125,12 @@ fn each_shard_is_one_line_of_a_family() {
 }
 
 #[test]
+fn a_node_without_shards_has_metrics_all_the_same() {
+    let text = metrics().render(Totals { streams: 0, sessions: 0, viewers: 0 }, &[], None, &[]);
+    assert!(text.contains("sutantra_viewers 0\n") && !text.contains("tick_seconds"), "{text}");
+}
+
+#[test]
 fn what_has_a_few_values_has_a_metric_for_each() {
     let text = exposition();
     for line in [
