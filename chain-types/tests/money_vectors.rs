@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 
 use borsh::BorshSerialize;
 use chain_types::{
-    AccountId, Balance, Bind, ChannelId, Frame, GateReason, LaneKey, LaneState, PayAck, PayReq,
-    Payload, Policy, Price, QualityReport, Receipt, RelayFacts, ReserveRequest, SignedVoucher,
-    SigningKey, SplitShares, StateKey, StreamId, Terms, TokenId, Transaction, TransactionBody,
-    Voucher, lane, split, transaction_hash,
+    AccountId, Balance, Bind, ChannelId, Frame, GateReason, LaneKey, LaneState, Params, PayAck,
+    PayReq, Payload, Policy, Price, QualityReport, Receipt, RelayFacts, ReserveRequest,
+    SignedVoucher, SigningKey, SplitShares, StateKey, StreamId, Terms, TokenId, Transaction,
+    TransactionBody, Voucher, lane, split,
+    staking::{Commission, Evidence, Upgrade},
+    transaction_hash,
 };
 use expect_test::expect_file;
 use serde_json::{Value, json};
@@ -140,6 +142,48 @@ fn payloads() -> Vec<Payload> {
         },
         Payload::RevokeAccess { stream, viewer: account },
         Payload::BumpRevocation { stream },
+    ]
+}
+
+/// Relays' bonds, validators, their stake and their votes.
+fn payloads_of_stake() -> Vec<Payload> {
+    let (validator, other) = (AccountId([9; 32]), AccountId([10; 32]));
+    let amount = Balance::of(5_000_000_000);
+    let evidence =
+        Evidence::DearTerms { terms: terms().to_json(), bind: vec![1, 2, 3], ack: vec![0xff; 64] };
+    let upgrade = Upgrade {
+        name: "v2".to_owned(),
+        height: 1_000_000,
+        info: "https://chain.example/v2".to_owned(),
+    };
+    vec![
+        Payload::UnbondRelay,
+        Payload::CreateValidator {
+            consensus_key: other,
+            possession: [7; 64],
+            moniker: "Löwe".to_owned(),
+            website: "https://validator.example".to_owned(),
+            commission: Commission { bps: 500, max_bps: 2_000, step_bps: 100 },
+            self_delegation: amount,
+        },
+        Payload::EditValidator {
+            moniker: Some("Tiger".to_owned()),
+            website: None,
+            commission_bps: Some(600),
+        },
+        Payload::Delegate { validator, amount },
+        Payload::Undelegate { validator, amount },
+        Payload::Redelegate { from: validator, to: other, amount },
+        Payload::WithdrawRewards { validator },
+        Payload::Unjail,
+        Payload::SubmitEvidence { evidence },
+        Payload::Propose {
+            title: "More validators".to_owned(),
+            text: "So that more can join.".to_owned(),
+            params: Box::new(Params { validators_max: 150, ..Params::default() }),
+        },
+        Payload::Vote { proposal: 1 << 60, approve: true },
+        Payload::ScheduleUpgrade { upgrade },
     ]
 }
 
@@ -327,15 +371,15 @@ fn the_vectors_for_both_languages_are_current() {
             "ack_of_with_channel": hex(&bind(TokenId::ZERO, ChannelId([1; 32])).acknowledge(&key(8), CHAIN)),
         },
         "frames": frames(),
-        "transactions": payloads().into_iter().map(transaction).collect::<Vec<_>>(),
+        "transactions": payloads().into_iter().chain(payloads_of_stake()).map(transaction).collect::<Vec<_>>(),
         "lanes": lanes(),
         "splits": splits(),
         "keys": keys(),
         "records": {"account": {"json": account, "borsh": hex(&encoded(&account))}},
         "fees": {
-            "params": chain_types::Params::default(),
-            "redeem_of_one_in_600_bytes": chain_types::Params::default().fee_min(&payloads()[12], 600),
-            "transfer_in_200_bytes": chain_types::Params::default().fee_min(&payloads()[0], 200),
+            "params": Params::default(),
+            "redeem_of_one_in_600_bytes": Params::default().fee_min(&payloads()[12], 600),
+            "transfer_in_200_bytes": Params::default().fee_min(&payloads()[0], 200),
         },
     });
     let text = serde_json::to_string_pretty(&vectors).unwrap() + "\n";

@@ -14,11 +14,16 @@ test("every kind of transaction has a sentence of its own", () => {
   const said = new Map(
     money.transactions.map((/** @type {any} */ { body, bytes }) => [body.payload.kind, plain(sentenceOf(decodeTransaction(fromHex(bytes))))]),
   );
-  assert.equal(said.size, 19);
+  assert.equal(said.size, 31);
   assert.equal(said.get("transfer"), "<ea> sent 5 SUT to <09>");
   assert.match(String(said.get("register_stream")), /^<ea> registered the stream “.*”, paid by the second at 0\.001 SUT\/s; 70 % go to the creator$/);
   assert.equal(said.get("open_channel"), "<ea> opened a pool with 5 SUT, reserved for <09>");
   assert.match(String(said.get("redeem")), /^<ea> collected .* out of the pool <01>$/);
+  assert.equal(said.get("create_validator"), "<ea> became the validator “Löwe” with 5 SUT of its own; it keeps 5 % of rewards");
+  assert.equal(said.get("edit_validator"), "<ea> changed its validator: the name to “Tiger”, the commission to 6 %");
+  assert.equal(said.get("delegate"), "<ea> staked 5 SUT with <09>");
+  assert.equal(said.get("redelegate"), "<ea> moved 5 SUT of stake from <09> to <0a>");
+  assert.equal(said.get("vote"), "<ea> voted for <11>");
   assert.equal(said.get("revoke_access"), "<ea> shut <09> out of the stream <03>");
   for (const [kind, sentence] of said) assert.doesNotMatch(String(sentence), /undefined|of kind/, String(kind));
 });

@@ -2,7 +2,10 @@
 
 import { sut, units } from "./wallet/balance.js";
 
-/** A piece of a sentence: words, or an id that leads somewhere. @typedef {string | { id: string }} Part */
+/**
+ * A piece of a sentence: words, or an id that leads somewhere; `to` where that is known.
+ * @typedef {string | { id: string, to?: string, label?: string }} Part
+ */
 /** @typedef {import("./wallet/transaction.js").Payload} Payload */
 
 /** @param {string} id */
@@ -41,6 +44,20 @@ const SENTENCES = {
   grant_access: ({ stream, viewer }) => ["let ", link(viewer), " watch the stream ", link(stream)],
   revoke_access: ({ stream, viewer }) => ["shut ", link(viewer), " out of the stream ", link(stream)],
   bump_revocation: ({ stream }) => ["made all tokens void for the stream ", link(stream)],
+  unbond_relay: () => ["takes its relay's bond back"],
+  create_validator: ({ moniker, self_delegation, commission }) => [`became the validator “${moniker}” with ${money(self_delegation)} of its own; it keeps ${share(commission.bps)} of rewards`],
+  edit_validator: ({ moniker, website, commission_bps }) => [
+    `changed its validator: ${[moniker === null ? "" : `the name to “${moniker}”`, website === null ? "" : `the web address to ${website || "none"}`, commission_bps === null ? "" : `the commission to ${share(commission_bps)}`].filter(Boolean).join(", ")}`,
+  ],
+  delegate: ({ validator, amount }) => [`staked ${money(amount)} with `, link(validator)],
+  undelegate: ({ validator, amount }) => [`takes ${money(amount)} back from `, link(validator)],
+  redelegate: ({ from, to, amount }) => [`moved ${money(amount)} of stake from `, link(from), " to ", link(to)],
+  withdraw_rewards: ({ validator }) => ["took out what it has due with ", link(validator)],
+  unjail: () => ["asked that its validator may vote again"],
+  submit_evidence: () => ["proved a relay's fault: terms dearer than the chain's price"],
+  propose: ({ title }) => [`proposed other parameters: “${title}”`],
+  vote: ({ proposal, approve }) => [`voted ${approve ? "for" : "against"} `, { id: String(proposal), to: `/network/decisions/${proposal}`, label: `proposal ${proposal}` }],
+  schedule_upgrade: ({ upgrade }) => [`proposed the upgrade “${upgrade.name}” at block ${upgrade.height}`],
 };
 
 /** The pools of vouchers: a voucher begins with its channel. @param {string[]} entries @returns {Part[]} */

@@ -54,6 +54,15 @@ const u32 = { write: (to, value) => void to.u32(value), read: (from) => from.u32
 const u16 = { write: (to, value) => void to.u16(value), read: (from) => from.u16() };
 /** @type {Codec} */
 const u8 = { write: (to, value) => void to.u8(value), read: (from) => from.u8() };
+/** A u64 that JSON has as a decimal string. */
+const number = rate;
+/** @type {Codec} */
+const bool = { write: (to, value) => void to.bool(value), read: (from) => from.bool() };
+/** Bytes of any number, in hex. @type {Codec} */
+const hexBytes = {
+  write: (to, value) => void to.list(Array.from(fromHex(String(value))), (byte) => void to.u8(byte)),
+  read: (from) => toHex(Uint8Array.from(from.list(() => from.u8()))),
+};
 /** @type {Codec} */
 const text = { write: (to, value) => void to.string(value), read: (from) => from.string() };
 
@@ -118,6 +127,58 @@ const split = struct({ creator_bps: u16, origin_bps: u16 });
 const relay = struct({ relay_key: id, endpoint: text, region: text, wholesale_per_gb: amount, min_share_bps: u16 });
 const reserve = struct({ payee: id, amount, until_height: u64 });
 const reserves = list(reserve);
+const commission = struct({ bps: u16, max_bps: u16, step_bps: u16 });
+const upgrade = struct({ name: text, height: u64, info: text });
+const params = struct({
+  fee_base: amount,
+  fee_per_byte: amount,
+  fee_per_voucher: amount,
+  transaction_bytes_max: u32,
+  close_window_ms: u64,
+  close_window_blocks: u64,
+  notice_blocks: u64,
+  terms_grace_blocks: u64,
+  channel_blocks_min: u64,
+  reserve_margin_blocks: u64,
+  deposit_fees_min: u64,
+  account_fees_min: u64,
+  idle_stream_ms: u64,
+  validators_max: u32,
+  power_unit: amount,
+  delegation_min: amount,
+  self_delegation_min: amount,
+  unbonding_ms: u64,
+  signed_window_blocks: u32,
+  signed_min_bps: u16,
+  downtime_jail_ms: u64,
+  double_sign_bps: u16,
+  relay_fault_bps: u16,
+  reporter_bps: u16,
+  relay_bond_min: amount,
+  voting_ms: u64,
+});
+
+/** What a field may be, by the tag of each: in JSON a `kind`. @param {string} what @param {Record<string, Record<string, Codec>>} kinds in the order of their tags @returns {Codec} */
+const either = (what, kinds) => {
+  const names = Object.keys(kinds);
+  const codecs = Object.values(kinds).map(struct);
+  return {
+    write: (to, value) => {
+      const tag = names.indexOf(value.kind);
+      if (tag < 0) throw new RangeError(`“${value.kind}” is no ${what}`);
+      to.u8(tag);
+      codecs[tag]?.write(to, value);
+    },
+    read: (from) => {
+      const tag = from.u8();
+      const codec = codecs[tag];
+      if (!codec) throw new DecodeError(`${tag} is no ${what}`);
+      return { kind: names[tag], ...codec.read(from) };
+    },
+  };
+};
+
+const evidence = either("evidence", { dear_terms: { terms: text, bind: hexBytes, ack: hexBytes } });
 
 /** The kinds by name: tag and fields in their order. @type {Record<string, [number, Record<string, Codec>]>} */
 const KINDS = {
@@ -130,6 +191,7 @@ const KINDS = {
   set_issuers: [6, { stream: id, issuers: list(id) }],
   register_relay: [7, { relay, bond: amount }],
   update_relay: [8, { relay }],
+  unbond_relay: [9, {}],
   open_channel: [10, { deposit: amount, voucher_key: id, expires_height: u64, reserves }],
   top_up: [11, { channel: id, amount, reserves }],
   reserve: [12, { channel: id, reserve }],
@@ -140,6 +202,17 @@ const KINDS = {
   grant_access: [17, { stream: id, viewer: id, valid_until: u64, payment_status: u8, max_layer: u8 }],
   revoke_access: [18, { stream: id, viewer: id }],
   bump_revocation: [19, { stream: id }],
+  create_validator: [20, { consensus_key: id, possession: hexOf(64), moniker: text, website: text, commission, self_delegation: amount }],
+  edit_validator: [21, { moniker: optional(text), website: optional(text), commission_bps: optional(u16) }],
+  delegate: [22, { validator: id, amount }],
+  undelegate: [23, { validator: id, amount }],
+  redelegate: [24, { from: id, to: id, amount }],
+  withdraw_rewards: [25, { validator: id }],
+  unjail: [26, {}],
+  submit_evidence: [27, { evidence }],
+  propose: [28, { title: text, text, params }],
+  vote: [29, { proposal: number, approve: bool }],
+  schedule_upgrade: [30, { upgrade }],
 };
 
 const byTag = new Map(Object.entries(KINDS).map(([kind, [tag, fields]]) => [tag, { kind, fields: struct(fields) }]));
