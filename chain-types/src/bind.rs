@@ -94,7 +94,7 @@ impl Bind {
     }
 
     /// Reads a body; any 272 bytes are one.
-    fn decode(body: &[u8]) -> Self {
+    pub fn decode(body: &[u8; BIND_BODY_BYTES]) -> Self {
         Self {
             token_id: TokenId(field(body, 0)),
             stream: StreamId(field(body, 16)),
@@ -170,7 +170,7 @@ impl SignedBind {
     /// Another length than this body asks for.
     pub fn decode(bytes: &[u8]) -> Result<Self, BindError> {
         let wrong = BindError::Length { len_bytes: bytes.len() };
-        let bind = Bind::decode(bytes.get(..BIND_BODY_BYTES).ok_or(wrong)?);
+        let bind = Bind::decode(bytes.first_chunk().ok_or(wrong)?);
         let signatures = if bind.needs_second_signature() { 128 } else { 64 };
         if bytes.len() != BIND_BODY_BYTES + signatures {
             return Err(wrong);

@@ -108,6 +108,99 @@ pub enum ChainEvent {
         payer: AccountId,
         refund: Balance,
     },
+    /// `UnbondRelay`, the first: the bond is free from this block time on.
+    RelayLeaving {
+        account: AccountId,
+        until_ms: u64,
+    },
+    /// `UnbondRelay`, the second.
+    RelayLeft {
+        account: AccountId,
+        bond: Balance,
+    },
+    /// A relay's fault was proved.
+    RelaySlashed {
+        account: AccountId,
+        reporter: AccountId,
+        amount: Balance,
+        reward: Balance,
+    },
+    ValidatorCreated {
+        validator: AccountId,
+        consensus_key: AccountId,
+    },
+    ValidatorEdited {
+        validator: AccountId,
+    },
+    /// What the engine is told at the end of the block; 0: it votes no more.
+    ValidatorPower {
+        validator: AccountId,
+        power: u64,
+    },
+    ValidatorJailed {
+        validator: AccountId,
+        missed: u32,
+    },
+    ValidatorUnjailed {
+        validator: AccountId,
+    },
+    /// It signed twice: the cut of its stake, and what it will take of what left it since.
+    ValidatorSlashed {
+        validator: AccountId,
+        infraction_height: u64,
+        amount: Balance,
+    },
+    ValidatorTombstoned {
+        validator: AccountId,
+    },
+    StakeBonded {
+        delegator: AccountId,
+        validator: AccountId,
+        amount: Balance,
+    },
+    StakeUnbonding {
+        delegator: AccountId,
+        validator: AccountId,
+        amount: Balance,
+        complete_ms: u64,
+    },
+    StakeMoved {
+        delegator: AccountId,
+        from: AccountId,
+        to: AccountId,
+        amount: Balance,
+    },
+    /// Unbonded stake came back; `burned` of it was cut.
+    StakeComplete {
+        delegator: AccountId,
+        validator: AccountId,
+        amount: Balance,
+        burned: Balance,
+    },
+    RewardsPaid {
+        account: AccountId,
+        validator: AccountId,
+        amount: Balance,
+        commission: Balance,
+    },
+    Proposed {
+        proposal: u64,
+        proposer: AccountId,
+    },
+    Voted {
+        proposal: u64,
+        validator: AccountId,
+        approve: bool,
+    },
+    /// Passed, or rejected.
+    Decided {
+        proposal: u64,
+        passed: bool,
+    },
+    UpgradeScheduled {
+        name: String,
+        height: u64,
+    },
     /// What a transaction cost whom.
     Fee {
         payer: AccountId,

@@ -20,15 +20,69 @@ pub enum StateKey {
     Lane(LaneKey),
     /// `relay/<account 32>`: [`crate::RelayRecord`].
     Relay(AccountId),
+    /// `val/<operator 32>`: [`crate::staking::Validator`].
+    Validator(AccountId),
+    /// `valaddr/<consensus address 20>`: the [`AccountId`] of its operator; never deleted.
+    ConsensusAddress([u8; 20]),
+    /// `signinfo/<operator 32>`: [`crate::staking::SigningInfo`].
+    SigningInfo(AccountId),
+    /// `deleg/<delegator 32>/<validator 32>`: [`crate::staking::Delegation`].
+    Delegation(AccountId, AccountId),
+    /// `ubd/<validator 32>/<height u64 big-endian>/<delegator 32>/<to 32>`:
+    /// [`crate::staking::Departure`]; `to` is another validator, or zeros for the delegator's account.
+    Departure(DepartureKey),
+    /// `prop/<number u64 big-endian>`: [`crate::staking::Proposal`].
+    Proposal(u64),
+    /// `vote/<proposal u64 big-endian>/<operator 32>`: `bool`.
+    Vote(u64, AccountId),
+    /// `evid/<hash 32>`: the height (u64) at which this evidence was given.
+    Evidence([u8; 32]),
+    /// `upgrade/next`: [`crate::staking::Upgrade`].
+    Upgrade,
     /// `param/chain`: [`crate::Params`].
     Params,
+    /// `param/id`: the chain's id, a text.
+    ChainId,
+    /// `param/proposals`: how many proposals were made (u64).
+    Proposals,
+    /// `pool/rewards`: [`crate::staking::Rewards`].
+    Rewards,
     /// `pool/supply`: [`crate::Supply`].
     Supply,
     /// `pool/fees`: [`crate::Balance`], the validators' share of fees until it is paid out.
     FeePool,
 }
 
+/// What left which validator when, whose, and for where.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DepartureKey {
+    /// The validator that it left.
+    pub validator: AccountId,
+    /// The height at which it did.
+    pub height: u64,
+    /// Whose it is.
+    pub delegator: AccountId,
+    /// Another validator, or zeros for the delegator's account.
+    pub to: AccountId,
+}
+
 impl StateKey {
+    /// Prefix of all validators.
+    pub const VALIDATORS: &[u8] = b"val/";
+    /// Prefix of all delegations.
+    pub const DELEGATIONS: &[u8] = b"deleg/";
+    /// Prefix of all departures.
+    pub const DEPARTURES: &[u8] = b"ubd/";
+    /// Prefix of all proposals.
+    pub const PROPOSALS: &[u8] = b"prop/";
+    const ADDRESSES: &[u8] = b"valaddr/";
+    const SIGNING: &[u8] = b"signinfo/";
+    const VOTES: &[u8] = b"vote/";
+    const EVIDENCE: &[u8] = b"evid/";
+    const UPGRADE: &[u8] = b"upgrade/next";
+    const CHAIN_ID: &[u8] = b"param/id";
+    const PROPOSAL_COUNT: &[u8] = b"param/proposals";
+    const REWARDS: &[u8] = b"pool/rewards";
     /// Prefix of all accounts.
     pub const ACCOUNTS: &[u8] = b"acct/";
     /// Prefix of all streams.
@@ -58,6 +112,23 @@ impl StateKey {
             }]
             .concat(),
             Self::Relay(account) => [Self::RELAYS, &account.0].concat(),
+            Self::Validator(operator) => [Self::VALIDATORS, &operator.0].concat(),
+            Self::ConsensusAddress(address) => [Self::ADDRESSES, &address[..]].concat(),
+            Self::SigningInfo(operator) => [Self::SIGNING, &operator.0].concat(),
+            Self::Delegation(delegator, validator) => {
+                [&Self::delegations_of(delegator)[..], &validator.0].concat()
+            }
+            Self::Departure(DepartureKey { validator, height, delegator, to }) => {
+                let since = Self::departures_since(validator, *height);
+                [&since[..], b"/", &delegator.0, b"/", &to.0].concat()
+            }
+            Self::Proposal(number) => [Self::PROPOSALS, &number.to_be_bytes()].concat(),
+            Self::Vote(number, operator) => [&Self::votes_of(*number)[..], &operator.0].concat(),
+            Self::Evidence(hash) => [Self::EVIDENCE, &hash[..]].concat(),
+            Self::Upgrade => Self::UPGRADE.to_vec(),
+            Self::ChainId => Self::CHAIN_ID.to_vec(),
+            Self::Proposals => Self::PROPOSAL_COUNT.to_vec(),
+            Self::Rewards => Self::REWARDS.to_vec(),
             Self::Params => Self::PARAMS.to_vec(),
             Self::Supply => Self::SUPPLY.to_vec(),
             Self::FeePool => Self::FEE_POOL.to_vec(),
@@ -69,12 +140,36 @@ impl StateKey {
         [Self::LANES, &channel.0, b"/"].concat()
     }
 
+    /// Prefix of the delegations of one account.
+    pub fn delegations_of(delegator: &AccountId) -> Vec<u8> {
+        [Self::DELEGATIONS, &delegator.0, b"/"].concat()
+    }
+
+    /// Prefix of what left one validator.
+    pub fn departures_of(validator: &AccountId) -> Vec<u8> {
+        [Self::DEPARTURES, &validator.0, b"/"].concat()
+    }
+
+    /// The least key of what left one validator at `height` or later.
+    pub fn departures_since(validator: &AccountId, height: u64) -> Vec<u8> {
+        [&Self::departures_of(validator)[..], &height.to_be_bytes()].concat()
+    }
+
+    /// Prefix of the votes about one proposal.
+    pub fn votes_of(proposal: u64) -> Vec<u8> {
+        [Self::VOTES, &proposal.to_be_bytes(), b"/"].concat()
+    }
+
     /// Reads a key; `None`: these bytes are no key.
     pub fn parse(bytes: &[u8]) -> Option<Self> {
         match bytes {
             Self::PARAMS => return Some(Self::Params),
             Self::SUPPLY => return Some(Self::Supply),
             Self::FEE_POOL => return Some(Self::FeePool),
+            Self::UPGRADE => return Some(Self::Upgrade),
+            Self::CHAIN_ID => return Some(Self::ChainId),
+            Self::PROPOSAL_COUNT => return Some(Self::Proposals),
+            Self::REWARDS => return Some(Self::Rewards),
             _ => {}
         }
         let after = |prefix| bytes.strip_prefix(prefix);
@@ -94,6 +189,35 @@ impl StateKey {
             let (stream, viewer) = (part(rest, 0)?, part(rest, 1)?);
             return (rest.len() == 65).then_some(Self::Access(StreamId(stream), AccountId(viewer)));
         }
+        if let Some(rest) = after(Self::VALIDATORS) {
+            return Some(Self::Validator(AccountId(rest.try_into().ok()?)));
+        }
+        if let Some(rest) = after(Self::ADDRESSES) {
+            return Some(Self::ConsensusAddress(rest.try_into().ok()?));
+        }
+        if let Some(rest) = after(Self::SIGNING) {
+            return Some(Self::SigningInfo(AccountId(rest.try_into().ok()?)));
+        }
+        if let Some(rest) = after(Self::DELEGATIONS) {
+            let (delegator, validator) = (part(rest, 0)?, part(rest, 1)?);
+            let key = Self::Delegation(AccountId(delegator), AccountId(validator));
+            return (rest.len() == 65).then_some(key);
+        }
+        if let Some(rest) = after(Self::DEPARTURES) {
+            return departure(rest).map(Self::Departure);
+        }
+        if let Some(rest) = after(Self::PROPOSALS) {
+            return Some(Self::Proposal(u64::from_be_bytes(rest.try_into().ok()?)));
+        }
+        if let Some(rest) = after(Self::VOTES) {
+            let (number, operator) = rest.split_at_checked(8)?;
+            let operator = operator.strip_prefix(b"/")?;
+            let number = u64::from_be_bytes(number.try_into().ok()?);
+            return Some(Self::Vote(number, AccountId(operator.try_into().ok()?)));
+        }
+        if let Some(rest) = after(Self::EVIDENCE) {
+            return Some(Self::Evidence(rest.try_into().ok()?));
+        }
         let rest = after(Self::LANES)?;
         let lane = u32::from_be_bytes(rest.get(99..)?.try_into().ok()?);
         if rest[98] != b'/' {
@@ -106,6 +230,19 @@ impl StateKey {
             lane,
         }))
     }
+}
+
+fn departure(rest: &[u8]) -> Option<DepartureKey> {
+    let (validator, rest) = rest.split_at_checked(32)?;
+    let (height, rest) = rest.strip_prefix(b"/")?.split_at_checked(8)?;
+    let rest = rest.strip_prefix(b"/")?;
+    let key = DepartureKey {
+        validator: AccountId(validator.try_into().ok()?),
+        height: u64::from_be_bytes(height.try_into().ok()?),
+        delegator: AccountId(part(rest, 0)?),
+        to: AccountId(part(rest, 1)?),
+    };
+    (rest.len() == 65).then_some(key)
 }
 
 /// Part `at` of 32 bytes, each but the first behind a `/`.
@@ -138,6 +275,20 @@ mod tests {
         check(StateKey::Channel(channel), 40);
         check(StateKey::Lane(LaneKey { channel, payee: account, stream, lane: 7 }), 108);
         check(StateKey::Relay(account), 38);
+        check(StateKey::Validator(account), 36);
+        check(StateKey::ConsensusAddress([0x2f; 20]), 28);
+        check(StateKey::SigningInfo(account), 41);
+        check(StateKey::Delegation(account, account), 71);
+        let (height, to) = (0x2f2f_2f2f_2f2f_2f2f, AccountId([4; 32]));
+        let left = DepartureKey { validator: account, height, delegator: account, to };
+        check(StateKey::Departure(left), 111);
+        check(StateKey::Proposal(height), 13);
+        check(StateKey::Vote(height, account), 46);
+        check(StateKey::Evidence([1; 32]), 37);
+        check(StateKey::Upgrade, 12);
+        check(StateKey::ChainId, 8);
+        check(StateKey::Proposals, 15);
+        check(StateKey::Rewards, 12);
         check(StateKey::Params, 11);
         check(StateKey::Supply, 11);
         check(StateKey::FeePool, 9);

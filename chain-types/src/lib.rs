@@ -20,6 +20,7 @@ mod preimage;
 pub mod records;
 mod revocation;
 pub mod split;
+pub mod staking;
 mod terms;
 mod token;
 mod transaction;
@@ -32,7 +33,7 @@ pub use delta::{BlockDelta, ChainEvent, StateChange};
 pub use ed25519_dalek::{SigningKey, VerifyingKey};
 pub use frame::{Frame, FrameError, GateReason, LaneState, PayAck, PayReq, QualityReport, Receipt};
 pub use id::{AccountId, ChannelId, IdParseError, LaneKey, StreamId, TokenId};
-pub use keys::StateKey;
+pub use keys::{DepartureKey, StateKey};
 pub use params::Params;
 pub use preimage::{ChainTag, Domain, LOCAL_CHAIN_ID, Preimage};
 pub use records::{

@@ -18,6 +18,8 @@ impl Domain {
     pub const CHANNEL: Self = Self(*b"sutantra/chan/v1");
     /// Transactions.
     pub const TRANSACTION: Self = Self(*b"sutantra/tran/v1");
+    /// A validator's consensus key for its operator.
+    pub const POSSESSION: Self = Self(*b"sutantra/poss/v1");
     /// Vouchers.
     pub const VOUCHER: Self = Self(*b"sutantra/vchr/v1");
     /// Receipts of the relay.

@@ -13,13 +13,21 @@ use crate::{
 
 /// Numbers above 2^53 as decimal strings, so that JavaScript reads them whole.
 pub(crate) mod decimal {
+    use std::{fmt::Display, str::FromStr};
+
     use serde::{Deserialize, Deserializer, Serializer, de};
 
-    pub fn serialize<S: Serializer>(value: &u64, serializer: S) -> Result<S::Ok, S::Error> {
+    pub fn serialize<T: Display, S: Serializer>(
+        value: &T,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
         serializer.collect_str(value)
     }
 
-    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    pub fn deserialize<'de, T, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error>
+    where
+        T: FromStr<Err: Display>,
+    {
         let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
         text.parse().map_err(de::Error::custom)
     }
@@ -312,6 +320,8 @@ pub struct RelayRecord {
     pub min_share_bps: u16,
     /// Height at which it registered.
     pub since_height: u64,
+    /// Set while its bond comes back: from this block time on it may be taken, unix ms.
+    pub leaving: Option<u64>,
     /// What later versions add, by name.
     pub ext: BTreeMap<String, Vec<u8>>,
 }

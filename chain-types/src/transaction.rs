@@ -13,8 +13,10 @@ use sha2::{Digest, Sha256};
 use crate::{
     balance::Balance,
     id::{AccountId, ChannelId, StreamId},
+    params::Params,
     preimage::{Domain, Preimage},
     records::{Policy, decimal},
+    staking::{Commission, Evidence, Upgrade},
     voucher::VOUCHER_SIGNED_BYTES,
 };
 
@@ -108,6 +110,9 @@ pub enum Payload {
         /// All of them.
         relay: RelayFacts,
     } = 8,
+    /// The signer's relay leaves: its bond comes back when this is sent again after the unbonding
+    /// time.
+    UnbondRelay = 9,
     /// Opens the channel [`ChannelId::of`] signer and nonce.
     OpenChannel {
         /// What it holds.
@@ -193,6 +198,91 @@ pub enum Payload {
         /// Which stream.
         stream: StreamId,
     } = 19,
+    /// The signer becomes the operator of a validator.
+    CreateValidator {
+        /// Its ed25519 key in the engine.
+        consensus_key: AccountId,
+        /// That key's signature over [`crate::staking::possession_preimage`] of the signer.
+        #[serde(with = "signature_hex")]
+        possession: [u8; 64],
+        /// Its name.
+        moniker: String,
+        /// Where it tells more.
+        website: String,
+        /// What it will keep of rewards.
+        commission: Commission,
+        /// What its operator stakes.
+        self_delegation: Balance,
+    } = 20,
+    /// Changes what is given of the signer's validator.
+    EditValidator {
+        /// New name.
+        moniker: Option<String>,
+        /// New web address.
+        website: Option<String>,
+        /// New commission, basis points; a step a day.
+        commission_bps: Option<u16>,
+    } = 21,
+    /// Stakes with a validator; pays out the rewards so far.
+    Delegate {
+        /// Its operator.
+        validator: AccountId,
+        /// How much.
+        amount: Balance,
+    } = 22,
+    /// Takes stake back: it can be slashed until the unbonding time is over, then
+    /// [`Payload::WithdrawRewards`] brings it. Pays out the rewards so far.
+    Undelegate {
+        /// The operator.
+        validator: AccountId,
+        /// How much.
+        amount: Balance,
+    } = 23,
+    /// Moves stake to another validator at once; it can be slashed for the first one until the
+    /// unbonding time is over.
+    Redelegate {
+        /// The operator that it leaves.
+        from: AccountId,
+        /// The operator that it goes to.
+        to: AccountId,
+        /// How much.
+        amount: Balance,
+    } = 24,
+    /// Pays out what the signer has with a validator: rewards, the commission if it is its
+    /// operator, and stake whose unbonding time is over.
+    WithdrawRewards {
+        /// The operator.
+        validator: AccountId,
+    } = 25,
+    /// The signer's validator, jailed for blocks that it missed, votes again.
+    Unjail = 26,
+    /// Proves a fault; a part of the cut goes to the signer.
+    SubmitEvidence {
+        /// The signed bytes.
+        evidence: Evidence,
+    } = 27,
+    /// An operator's proposal of other parameters.
+    Propose {
+        /// For people.
+        title: String,
+        /// For people.
+        text: String,
+        /// All of them.
+        params: Box<Params>,
+    } = 28,
+    /// An operator's word on a proposal; the last one counts.
+    Vote {
+        /// Its number.
+        #[serde(with = "decimal")]
+        proposal: u64,
+        /// For or against.
+        approve: bool,
+    } = 29,
+    /// An operator's proposal of a new version of the program.
+    ScheduleUpgrade {
+        /// Which, when, and where to get it.
+        upgrade: Upgrade,
+    } = 30,
 }
 
 /// A price, as a creator sets it.
@@ -271,6 +361,18 @@ impl Payload {
             Self::GrantAccess { .. } => "grant_access",
             Self::RevokeAccess { .. } => "revoke_access",
             Self::BumpRevocation { .. } => "bump_revocation",
+            Self::UnbondRelay => "unbond_relay",
+            Self::CreateValidator { .. } => "create_validator",
+            Self::EditValidator { .. } => "edit_validator",
+            Self::Delegate { .. } => "delegate",
+            Self::Undelegate { .. } => "undelegate",
+            Self::Redelegate { .. } => "redelegate",
+            Self::WithdrawRewards { .. } => "withdraw_rewards",
+            Self::Unjail => "unjail",
+            Self::SubmitEvidence { .. } => "submit_evidence",
+            Self::Propose { .. } => "propose",
+            Self::Vote { .. } => "vote",
+            Self::ScheduleUpgrade { .. } => "schedule_upgrade",
         }
     }
 }
@@ -442,6 +544,21 @@ mod hash_hex {
     }
 }
 
+mod signature_hex {
+    use serde::{Deserializer, Serializer};
+
+    use super::{Deserialize, unhex};
+    use crate::hex;
+
+    pub fn serialize<S: Serializer>(bytes: &[u8; 64], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&hex::text(bytes))
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<[u8; 64], D::Error> {
+        unhex(&<String as Deserialize>::deserialize(deserializer)?)
+    }
+}
+
 mod voucher_hex {
     use serde::{Deserializer, Serializer, ser::SerializeSeq};
 
@@ -532,7 +649,7 @@ mod tests {
             bytes[at] = value;
             bytes
         };
-        check(with(65, 9), TransactionError::Body);
+        check(with(65, 31), TransactionError::Body);
         check(with(65, 200), TransactionError::Body);
         check(with(65 - 4, 1), TransactionError::Body); // Fee of 2^96.
         let rest = |len_bytes| TransactionError::Signatures { len_bytes, need_bytes: 64 };

@@ -101,7 +101,8 @@ fn measure(accounts: u64, dir: &std::path::Path) -> Outcome<()> {
     let app = App::open(dir)?;
     let account = |at| GenesisAccount { account: id(at), balance: Balance::of(1 << 45) };
     let params = Params { close_window_blocks: 1, close_window_ms: 0, ..Params::for_tests() };
-    let state = AppState { params, accounts: (0..accounts).map(account).collect() };
+    let state =
+        AppState { params, accounts: (0..accounts).map(account).collect(), ..AppState::default() };
     app.init_chain(RequestInitChain {
         time: Some(Timestamp { seconds: 1_700_000_000, nanos: 0 }),
         chain_id: CHAIN_ID.to_owned(),

@@ -31,8 +31,10 @@ impl Application for App {
 
     fn init_chain(&self, request: RequestInitChain) -> Result<ResponseInitChain, ApplicationError> {
         let app_hash = self.genesis(&request).map_err(|error| error.of(Method::InitChain))?;
+        let validators =
+            self.voters().map_err(|error| Failure::State(error).of(Method::InitChain))?;
         let app_hash = Bytes::copy_from_slice(&app_hash);
-        Ok(ResponseInitChain { consensus_params: None, validators: Vec::new(), app_hash })
+        Ok(ResponseInitChain { consensus_params: None, validators, app_hash })
     }
 
     fn check_tx(&self, request: RequestCheckTx) -> Result<ResponseCheckTx, ApplicationError> {

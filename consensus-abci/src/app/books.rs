@@ -2,11 +2,14 @@
 //!
 //! Each block is held to it by what it wrote; [`Audit`] counts everything.
 
-use chain_types::{Account, Balance, Channel, RelayRecord, StateKey, Supply};
+use chain_types::{
+    Account, Balance, Channel, RelayRecord, StateKey, Supply,
+    staking::{Departure, Rewards, Validator},
+};
 use serde::Serialize;
 
 use super::state::{BlockState, StateError, decode};
-use crate::store::Snapshot;
+use crate::store::{Snapshot, Writes};
 
 /// All money of a state, counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
@@ -17,6 +20,12 @@ pub struct Audit {
     pub channels: Balance,
     /// Units that relays put in.
     pub bonds: Balance,
+    /// Units staked with validators.
+    pub staked: Balance,
+    /// Units that left validators and were not fetched.
+    pub leaving: Balance,
+    /// Units of `pool/rewards`.
+    pub rewards: Balance,
     /// Units of `pool/fees`.
     pub fee_pool: Balance,
     /// Units that are no more.
@@ -25,16 +34,23 @@ pub struct Audit {
     pub genesis: Balance,
 }
 
+/// Prefixes of the records that hold money, in the order of [`Audit`]'s fields.
+const PURSES: [&[u8]; 5] = [
+    StateKey::ACCOUNTS,
+    StateKey::CHANNELS,
+    StateKey::RELAYS,
+    StateKey::VALIDATORS,
+    StateKey::DEPARTURES,
+];
+
 impl Audit {
     /// Counts the committed state. Takes as long as the state is large.
     ///
     /// # Errors
     /// The disk's, or an unreadable record.
     pub fn of(snapshot: &Snapshot) -> Result<Self, StateError> {
-        let mut sums = [0u128; 3];
-        for (at, prefix) in
-            [StateKey::ACCOUNTS, StateKey::CHANNELS, StateKey::RELAYS].iter().enumerate()
-        {
+        let mut sums = [0u128; PURSES.len()];
+        for (at, prefix) in PURSES.iter().enumerate() {
             for entry in snapshot.prefix(prefix) {
                 let (key, value) = entry?;
                 let units = units(&key, Some(&value))?;
@@ -49,16 +65,45 @@ impl Audit {
             None => Balance::ZERO,
             Some(bytes) => decode(StateKey::FeePool, &bytes)?,
         };
-        let [accounts, channels, bonds] = sums.map(amount);
-        let (burned, genesis) = (supply.burned, supply.genesis);
-        Ok(Self { accounts, channels, bonds, fee_pool, burned, genesis })
+        let rewards: Rewards = match get(StateKey::Rewards)? {
+            None => Rewards::default(),
+            Some(bytes) => decode(StateKey::Rewards, &bytes)?,
+        };
+        let [accounts, channels, bonds, staked, leaving] = sums.map(amount);
+        let (rewards, burned, genesis) = (rewards.held, supply.burned, supply.genesis);
+        Ok(Self { accounts, channels, bonds, staked, leaving, rewards, fee_pool, burned, genesis })
     }
 
     /// Whether every unit is accounted for.
     pub fn is_balanced(&self) -> bool {
-        let parts = [self.accounts, self.channels, self.bonds, self.fee_pool, self.burned];
+        let Self {
+            accounts,
+            channels,
+            bonds,
+            staked,
+            leaving,
+            rewards,
+            fee_pool,
+            burned,
+            genesis: _, // What they must be.
+        } = *self;
+        let parts = [accounts, channels, bonds, staked, leaving, rewards, fee_pool, burned];
         parts.iter().map(|part| part.units()).sum::<u128>() == self.genesis.units()
     }
+}
+
+/// What is wrong with the books of a state that is to be imported.
+pub(super) fn imported(writes: &Writes) -> Result<Option<String>, StateError> {
+    let mut found: i128 = 0;
+    let mut expected = 0;
+    for (key, value) in writes {
+        found = found.saturating_add(units(key, value.as_deref())?);
+        if let (Some(key @ StateKey::Supply), Some(value)) = (StateKey::parse(key), value) {
+            expected = signed(decode::<Supply>(key, value)?.genesis);
+        }
+    }
+    let fault = format!("the records hold {found} units, {expected} were there in the beginning");
+    Ok((found != expected).then_some(fault))
 }
 
 impl BlockState {
@@ -81,9 +126,7 @@ impl BlockState {
 }
 
 fn holds_money(key: &[u8]) -> bool {
-    [StateKey::ACCOUNTS, StateKey::CHANNELS, StateKey::RELAYS, b"pool/"]
-        .iter()
-        .any(|prefix| key.starts_with(prefix))
+    PURSES.iter().chain([&&b"pool/"[..]]).any(|prefix| key.starts_with(prefix))
 }
 
 fn signed(amount: Balance) -> i128 {
@@ -100,8 +143,27 @@ fn units(key: &[u8], value: Option<&[u8]>) -> Result<i128, StateError> {
             signed(channel.deposits) - signed(channel.redeemed)
         }
         StateKey::Relay(_) => signed(decode::<RelayRecord>(key, value)?.bond),
+        StateKey::Validator(_) => signed(decode::<Validator>(key, value)?.tokens),
+        // What went to another validator is among its tokens.
+        StateKey::Departure(left) if left.to.is_zero() => {
+            signed(decode::<Departure>(key, value)?.amount)
+        }
+        StateKey::Rewards => signed(decode::<Rewards>(key, value)?.held),
         StateKey::FeePool => signed(decode::<Balance>(key, value)?),
         StateKey::Supply => signed(decode::<Supply>(key, value)?.burned),
-        StateKey::Stream(_) | StateKey::Access(..) | StateKey::Lane(_) | StateKey::Params => 0,
+        StateKey::Stream(_)
+        | StateKey::Access(..)
+        | StateKey::Lane(_)
+        | StateKey::ConsensusAddress(_)
+        | StateKey::SigningInfo(_)
+        | StateKey::Delegation(..)
+        | StateKey::Departure(_)
+        | StateKey::Proposal(_)
+        | StateKey::Vote(..)
+        | StateKey::Evidence(_)
+        | StateKey::Upgrade
+        | StateKey::Params
+        | StateKey::ChainId
+        | StateKey::Proposals => 0,
     })
 }

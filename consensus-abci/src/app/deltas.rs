@@ -76,7 +76,22 @@ fn changes(writes: &Writes) -> Result<Vec<StateChange>, StateError> {
             }
             (StateKey::Params, Some(value)) => StateChange::Params(Box::new(decode(key, value)?)),
             // Sums that no follower asks for.
-            (StateKey::Supply | StateKey::FeePool, _) => continue,
+            (StateKey::Supply | StateKey::FeePool | StateKey::Rewards, _) => continue,
+            // Whoever stakes asks.
+            (
+                StateKey::Validator(_)
+                | StateKey::ConsensusAddress(_)
+                | StateKey::SigningInfo(_)
+                | StateKey::Delegation(..)
+                | StateKey::Departure(_)
+                | StateKey::Proposal(_)
+                | StateKey::Vote(..)
+                | StateKey::Evidence(_)
+                | StateKey::Upgrade
+                | StateKey::ChainId
+                | StateKey::Proposals,
+                _,
+            ) => continue,
             // Never removed.
             (
                 StateKey::Account(_)

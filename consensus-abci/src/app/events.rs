@@ -24,7 +24,7 @@ pub(super) fn result(done: &Executed) -> ExecTxResult {
 }
 
 /// One event of a transaction. Ids are lower-case hex, amounts decimal units.
-fn to_abci(event: &ChainEvent) -> Event {
+pub(super) fn to_abci(event: &ChainEvent) -> Event {
     match event {
         ChainEvent::Transfer { from, to, amount } => {
             new("transfer", &[("from", from), ("to", to), ("amount", amount)])
@@ -82,6 +82,89 @@ fn to_abci(event: &ChainEvent) -> Event {
         ChainEvent::ChannelClosing { channel } => new("channel_closing", &[("channel", channel)]),
         ChainEvent::ChannelClosed { channel, payer, refund } => {
             new("channel_closed", &[("channel", channel), ("payer", payer), ("refund", refund)])
+        }
+        ChainEvent::RelayLeaving { account, until_ms } => {
+            new("relay_leaving", &[("account", account), ("until_ms", until_ms)])
+        }
+        ChainEvent::RelayLeft { account, bond } => {
+            new("relay_left", &[("account", account), ("bond", bond)])
+        }
+        ChainEvent::RelaySlashed { account, reporter, amount, reward } => new(
+            "relay_slashed",
+            &[("account", account), ("reporter", reporter), ("amount", amount), ("reward", reward)],
+        ),
+        ChainEvent::ValidatorCreated { validator, consensus_key } => {
+            new("validator_created", &[("validator", validator), ("consensus_key", consensus_key)])
+        }
+        ChainEvent::ValidatorEdited { validator } => {
+            new("validator_edited", &[("validator", validator)])
+        }
+        ChainEvent::ValidatorPower { validator, power } => {
+            new("validator_power", &[("validator", validator), ("power", power)])
+        }
+        ChainEvent::ValidatorJailed { validator, missed } => {
+            new("validator_jailed", &[("validator", validator), ("missed", missed)])
+        }
+        ChainEvent::ValidatorUnjailed { validator } => {
+            new("validator_unjailed", &[("validator", validator)])
+        }
+        ChainEvent::ValidatorSlashed { validator, infraction_height, amount } => new(
+            "validator_slashed",
+            &[
+                ("validator", validator),
+                ("infraction_height", infraction_height),
+                ("amount", amount),
+            ],
+        ),
+        ChainEvent::ValidatorTombstoned { validator } => {
+            new("validator_tombstoned", &[("validator", validator)])
+        }
+        ChainEvent::StakeBonded { delegator, validator, amount } => new(
+            "stake_bonded",
+            &[("delegator", delegator), ("validator", validator), ("amount", amount)],
+        ),
+        ChainEvent::StakeUnbonding { delegator, validator, amount, complete_ms } => new(
+            "stake_unbonding",
+            &[
+                ("delegator", delegator),
+                ("validator", validator),
+                ("amount", amount),
+                ("complete_ms", complete_ms),
+            ],
+        ),
+        ChainEvent::StakeMoved { delegator, from, to, amount } => new(
+            "stake_moved",
+            &[("delegator", delegator), ("from", from), ("to", to), ("amount", amount)],
+        ),
+        ChainEvent::StakeComplete { delegator, validator, amount, burned } => new(
+            "stake_complete",
+            &[
+                ("delegator", delegator),
+                ("validator", validator),
+                ("amount", amount),
+                ("burned", burned),
+            ],
+        ),
+        ChainEvent::RewardsPaid { account, validator, amount, commission } => new(
+            "rewards_paid",
+            &[
+                ("account", account),
+                ("validator", validator),
+                ("amount", amount),
+                ("commission", commission),
+            ],
+        ),
+        ChainEvent::Proposed { proposal, proposer } => {
+            new("proposed", &[("proposal", proposal), ("proposer", proposer)])
+        }
+        ChainEvent::Voted { proposal, validator, approve } => {
+            new("voted", &[("proposal", proposal), ("validator", validator), ("approve", approve)])
+        }
+        ChainEvent::Decided { proposal, passed } => {
+            new("decided", &[("proposal", proposal), ("passed", passed)])
+        }
+        ChainEvent::UpgradeScheduled { name, height } => {
+            new("upgrade_scheduled", &[("name", name), ("height", height)])
         }
         ChainEvent::Fee { payer, amount, burned } => {
             new("fee", &[("payer", payer), ("amount", amount), ("burned", burned)])

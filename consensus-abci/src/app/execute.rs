@@ -9,6 +9,7 @@ use super::{
     access::NewAccess,
     form,
     redeem::EntryOutcome,
+    stake::NewValidator,
     state::{BlockState, StateError, Stop},
     streams::{NewStream, StreamChanges},
 };
@@ -205,6 +206,47 @@ impl BlockState {
                 self.revoke_access(signer, &stream, &viewer)
             }
             Payload::BumpRevocation { stream } => self.bump_revocation(signer, &stream),
+            payload => self.apply_stake(signer, payload),
+        }
+    }
+
+    /// Whatever is about stake, bonds and what validators decide.
+    fn apply_stake(&mut self, signer: &AccountId, payload: Payload) -> Result<(), Stop> {
+        match payload {
+            Payload::UnbondRelay => self.unbond_relay(signer),
+            Payload::CreateValidator {
+                consensus_key,
+                possession,
+                moniker,
+                website,
+                commission,
+                self_delegation,
+            } => {
+                let new = NewValidator {
+                    consensus_key,
+                    possession,
+                    moniker,
+                    website,
+                    commission,
+                    self_delegation,
+                };
+                self.create_validator(signer, new)
+            }
+            Payload::EditValidator { moniker, website, commission_bps } => {
+                self.edit_validator(signer, moniker, website, commission_bps)
+            }
+            Payload::Delegate { validator, amount } => self.delegate(signer, &validator, amount),
+            Payload::Undelegate { validator, amount } => {
+                self.undelegate(signer, &validator, amount)
+            }
+            Payload::Redelegate { from, to, amount } => self.redelegate(signer, &from, &to, amount),
+            Payload::WithdrawRewards { validator } => self.withdraw(signer, &validator),
+            Payload::Unjail => self.unjail(signer),
+            Payload::SubmitEvidence { evidence } => self.submit_evidence(signer, &evidence),
+            Payload::Propose { title, text, params } => self.propose(signer, title, text, params),
+            Payload::Vote { proposal, approve } => self.vote(signer, proposal, approve),
+            Payload::ScheduleUpgrade { upgrade } => self.schedule_upgrade(signer, upgrade),
+            other => unreachable!("{} is applied above", other.kind()),
         }
     }
 }

@@ -10,6 +10,9 @@ use chain_types::{
         TITLE_BYTES_MAX,
     },
     split::BPS,
+    staking::{
+        MONIKER_BYTES_MAX, PROPOSAL_TEXT_BYTES_MAX, PROPOSAL_TITLE_BYTES_MAX, WEBSITE_BYTES_MAX,
+    },
 };
 
 /// A code and a sentence.
@@ -52,7 +55,27 @@ pub(super) fn check(payload: &Payload) -> Result<(), Fault> {
                 _ => Err((ResultCode::Decode, "access is granted as free, current or sponsored")),
             }
         }
-        Payload::Transfer { .. }
+        Payload::CreateValidator { moniker, website, .. } => {
+            about_validator(Some(moniker), Some(website))
+        }
+        Payload::EditValidator { moniker, website, .. } => {
+            about_validator(moniker.as_deref(), website.as_deref())
+        }
+        Payload::Propose { title, text, .. } => proposal(title, text),
+        Payload::ScheduleUpgrade { upgrade } => {
+            limit(!upgrade.name.is_empty(), ResultCode::Decode, "an upgrade has a name")?;
+            name(&upgrade.name)?;
+            proposal("", &upgrade.info)
+        }
+        Payload::UnbondRelay
+        | Payload::Delegate { .. }
+        | Payload::Undelegate { .. }
+        | Payload::Redelegate { .. }
+        | Payload::WithdrawRewards { .. }
+        | Payload::Unjail
+        | Payload::SubmitEvidence { .. }
+        | Payload::Vote { .. }
+        | Payload::Transfer { .. }
         | Payload::EndStream { .. }
         | Payload::Reserve { .. }
         | Payload::RequestClose { .. }
@@ -65,6 +88,22 @@ pub(super) fn check(payload: &Payload) -> Result<(), Fault> {
 
 fn limit(is_within: bool, code: ResultCode, sentence: &'static str) -> Result<(), Fault> {
     if is_within { Ok(()) } else { Err((code, sentence)) }
+}
+
+fn about_validator(moniker: Option<&str>, website: Option<&str>) -> Result<(), Fault> {
+    if let Some(moniker) = moniker {
+        let is_right = (1..=MONIKER_BYTES_MAX).contains(&moniker.len());
+        limit(is_right, ResultCode::TooLarge, "a validator's name has 1 to 64 bytes")?;
+    }
+    let is_short = website.is_none_or(|website| website.len() <= WEBSITE_BYTES_MAX);
+    limit(is_short, ResultCode::TooLarge, "a validator's web address has at most 128 bytes")
+}
+
+fn proposal(title: &str, text: &str) -> Result<(), Fault> {
+    let is_short = title.len() <= PROPOSAL_TITLE_BYTES_MAX;
+    limit(is_short, ResultCode::TooLarge, "a proposal's title has at most 128 bytes")?;
+    let is_short = text.len() <= PROPOSAL_TEXT_BYTES_MAX;
+    limit(is_short, ResultCode::TooLarge, "a proposal's text has at most 2048 bytes")
 }
 
 fn title_of(title: &str) -> Result<(), Fault> {

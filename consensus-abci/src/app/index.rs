@@ -12,6 +12,8 @@ use super::state::{BlockState, StateError, decode};
 pub(super) const BY_PAYER: &[u8] = b"payer/";
 pub(super) const BY_PAYEE: &[u8] = b"payee/";
 pub(super) const BY_CREATOR: &[u8] = b"creator/";
+/// The validator, then its delegators.
+pub(super) const BY_VALIDATOR: &[u8] = b"validator/";
 
 /// The part of an index that is about one account.
 pub(super) fn list(prefix: &[u8], account: &AccountId) -> Vec<u8> {
@@ -27,6 +29,45 @@ fn entry(prefix: &[u8], account: &AccountId, id: &[u8; 32]) -> Vec<u8> {
 pub(super) struct IndexChanges {
     pub(super) added: BTreeSet<Vec<u8>>,
     pub(super) removed: BTreeSet<Vec<u8>>,
+}
+
+/// All index keys of a whole state, given as its entries.
+pub(super) fn of_state<E>(
+    entries: impl Iterator<Item = Result<(Vec<u8>, Vec<u8>), E>>,
+) -> Result<BTreeSet<Vec<u8>>, StateError>
+where
+    StateError: From<E>,
+{
+    let mut all = BTreeSet::new();
+    let mut closed = BTreeSet::new();
+    for entry in entries {
+        let (bytes, value) = entry?;
+        match StateKey::parse(&bytes) {
+            Some(key @ StateKey::Stream(id)) => {
+                let stream: StreamMetadata = decode(key, &value)?;
+                all.insert(self::entry(BY_CREATOR, &stream.creator, &id.0));
+            }
+            Some(key @ StateKey::Channel(id)) => {
+                let channel: Channel = decode(key, &value)?;
+                all.insert(self::entry(BY_PAYER, &channel.payer, &id.0));
+                if channel.closed {
+                    closed.insert(id);
+                } else {
+                    let payees = channel.reserves.iter().map(|kept| kept.payee);
+                    all.extend(payees.map(|payee| self::entry(BY_PAYEE, &payee, &id.0)));
+                }
+            }
+            // Behind all channels in the order of keys.
+            Some(StateKey::Lane(lane)) if !closed.contains(&lane.channel) => {
+                all.insert(self::entry(BY_PAYEE, &lane.payee, &lane.channel.0));
+            }
+            Some(StateKey::Delegation(delegator, validator)) => {
+                all.insert(self::entry(BY_VALIDATOR, &validator, &delegator.0));
+            }
+            _ => {}
+        }
+    }
+    Ok(all)
 }
 
 impl BlockState {
@@ -49,6 +90,13 @@ impl BlockState {
                         payees.extend(channel.reserves.iter().map(|kept| (id, kept.payee)));
                         changes.added.insert(entry(BY_PAYER, &channel.payer, &id.0));
                     }
+                }
+                Some(StateKey::Delegation(delegator, validator)) => {
+                    let key = entry(BY_VALIDATOR, &validator, &delegator.0);
+                    match value {
+                        Some(_) => changes.added.insert(key),
+                        None => changes.removed.insert(key),
+                    };
                 }
                 Some(StateKey::Lane(lane)) => {
                     payees.insert((lane.channel, lane.payee));

@@ -14,6 +14,7 @@ mod events;
 mod execute;
 mod form;
 mod genesis;
+mod governance;
 mod index;
 mod mempool;
 mod proposal;
@@ -22,6 +23,7 @@ mod read;
 mod redeem;
 mod relays;
 mod signatures;
+mod stake;
 mod state;
 mod streams;
 
@@ -33,14 +35,18 @@ use std::{
 
 use bytes::Bytes;
 use chain_types::{
-    Account, AccountId, BlockDelta, ChainEvent, Params, StateKey, Transaction, transaction_hash,
+    Account, AccountId, BlockDelta, ChainEvent, Params, StateKey, Transaction, staking::Validator,
+    transaction_hash,
 };
 use crossbeam_channel::Receiver;
 use tendermint_proto::{
     google::protobuf::Timestamp,
-    v0_38::abci::{
-        CheckTxType, RequestFinalizeBlock, RequestInitChain, RequestPrepareProposal,
-        RequestProcessProposal, ResponseFinalizeBlock,
+    v0_38::{
+        abci::{
+            CheckTxType, RequestFinalizeBlock, RequestInitChain, RequestPrepareProposal,
+            RequestProcessProposal, ResponseFinalizeBlock, ValidatorUpdate,
+        },
+        crypto::{PublicKey, public_key},
     },
 };
 
@@ -51,12 +57,13 @@ use self::{
     mempool::Waiting,
     proposal::Candidate,
     signatures::SignatureCache,
+    stake::PowerUpdate,
     state::{BlockState, decode},
 };
 pub use self::{
     books::Audit,
     channels::LANES_PER_FINALIZE,
-    genesis::{AppState, GenesisAccount, GenesisError},
+    genesis::{AppState, GenesisAccount, GenesisError, GenesisRecord},
     mempool::{NONCES_AHEAD, WAITING_MAX},
     query::{LIST_MAX, PROOF_TYPE},
     read::StateSnapshot,
@@ -141,21 +148,27 @@ impl App {
     }
 
     fn genesis(&self, request: &RequestInitChain) -> Result<[u8; 32], Failure> {
-        if request.initial_height > 1 {
-            let height = request.initial_height;
-            return Err(Failure::Said(format!("initial_height is {height}, only 1 is supported")));
-        }
         if request.chain_id.is_empty() {
             return Err(Failure::Said("the chain has no id".to_owned()));
         }
-        let state = AppState::read(&request.app_state_bytes)
+        let state = AppState::parse(&request.app_state_bytes)
             .map_err(|error| Failure::Said(error.to_string()))?;
+        let faults = state.check(&request.chain_id);
+        if !faults.is_empty() {
+            return Err(Failure::Said(GenesisError(faults).to_string()));
+        }
+        // CometBFT counts from 1 where the file says nothing.
+        let height = height(request.initial_height)?.saturating_sub(1);
+        if height > 0 && state.records.is_empty() {
+            let sentence = "initial_height is above 1: only an exported state begins later";
+            return Err(Failure::Said(sentence.to_owned()));
+        }
         let block_time_ms = unix_ms(request.time.as_ref())?;
-        let writes = state.writes();
+        let writes = state.writes(&request.chain_id);
         let snapshot = self.snapshot();
         if let Some(head) = snapshot.head() {
             // Asked again, since the first block was not committed.
-            let is_same = head.height == 0
+            let is_same = head.height == height
                 && snapshot.chain_id() == Some(&request.chain_id)
                 && head.block_time_ms == block_time_ms
                 && holds_exactly(&snapshot, &writes)?;
@@ -166,11 +179,29 @@ impl App {
             return Err(Failure::Said(sentence.to_owned()));
         }
         let chain_id = Some(request.chain_id.clone());
-        let update = Update { block_time_ms, writes, chain_id, ..Update::default() };
+        let entries = writes.iter().map(|(key, value)| {
+            Ok::<_, StateError>((key.clone(), value.clone().unwrap_or_default()))
+        });
+        let index_added = index::of_state(entries)?;
+        let update =
+            Update { height, block_time_ms, writes, chain_id, index_added, ..Update::default() };
         let prepared = self.store.prepare(update)?;
         self.store.commit(&prepared)?;
         self.refresh()?;
         Ok(prepared.head().app_hash)
+    }
+
+    /// The voting validators of the committed state, for the engine; none where its own genesis names
+    /// them.
+    fn voters(&self) -> Result<Vec<ValidatorUpdate>, StateError> {
+        let mut voters = Vec::new();
+        for entry in self.snapshot().records::<Validator>(StateKey::VALIDATORS) {
+            let (_, Validator { consensus_key, power, .. }) = entry?;
+            if power > 0 {
+                voters.push(engine_update(PowerUpdate { consensus_key, power }));
+            }
+        }
+        Ok(voters)
     }
 
     /// Lets readers see what was committed.
@@ -307,6 +338,8 @@ impl App {
             )));
         }
         let mut state = BlockState::new(committed.snapshot.0.clone(), height, time_ms)?;
+        let votes = request.decided_last_commit.as_ref().map_or(&[][..], |last| &last.votes);
+        let mut block_events = state.begin(&request.misbehavior, votes)?;
         let read: Vec<_> =
             request.txs.iter().map(|bytes| execute::read(bytes, &state.params)).collect();
         let hashed: Vec<_> = request
@@ -325,6 +358,8 @@ impl App {
             tx_results.push(events::result(&done));
             events.extend(done.events);
         }
+        let (updates, ended) = state.end()?;
+        block_events.extend(ended);
         state.check_books()?;
         let changes = state.index_changes()?;
         let prepared = self.store.prepare(Update {
@@ -336,12 +371,15 @@ impl App {
             chain_id: None,
         })?;
         let app_hash = Bytes::copy_from_slice(&prepared.head().app_hash);
-        let block_events = events::changes(prepared.writes());
-        *lock(&self.finalized) = Some(Finalized { prepared, events, results });
+        let mut told: Vec<_> = block_events.iter().map(events::to_abci).collect();
+        told.extend(events::changes(prepared.writes()));
+        block_events.extend(events);
+        *lock(&self.finalized) = Some(Finalized { prepared, events: block_events, results });
         Ok(ResponseFinalizeBlock {
-            events: block_events,
+            events: told,
             tx_results,
             app_hash,
+            validator_updates: updates.into_iter().map(engine_update).collect(),
             ..ResponseFinalizeBlock::default()
         })
     }
@@ -374,6 +412,15 @@ impl Committed {
             Some(bytes) => Some(decode(StateKey::Params, &bytes)?),
         };
         Ok(Self { snapshot, params })
+    }
+}
+
+/// What the engine is told of a validator.
+fn engine_update(PowerUpdate { consensus_key, power }: PowerUpdate) -> ValidatorUpdate {
+    let key = consensus_key.0.to_vec();
+    ValidatorUpdate {
+        pub_key: Some(PublicKey { sum: Some(public_key::Sum::Ed25519(key)) }),
+        power: i64::try_from(power).unwrap_or(i64::MAX),
     }
 }
 

@@ -27,7 +27,7 @@ const _: () = assert!(WORK_MAX > REDEEM_ENTRIES_MAX, "every transaction fits int
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Class {
     Rest,
-    // Evidence of misbehaviour comes here when there is a kind for it.
+    Evidence,
     ClosingRedeem,
 }
 
@@ -40,7 +40,11 @@ pub(super) struct Candidate {
 
 /// The class of a transaction in a state.
 pub(super) fn class_of(payload: &Payload, snapshot: &Snapshot) -> Result<Class, StateError> {
-    let Payload::Redeem { entries, .. } = payload else { return Ok(Class::Rest) };
+    let entries = match payload {
+        Payload::Redeem { entries, .. } => entries,
+        Payload::SubmitEvidence { .. } => return Ok(Class::Evidence),
+        _ => return Ok(Class::Rest),
+    };
     for entry in entries {
         let Ok(SignedVoucher { voucher, .. }) = SignedVoucher::decode(entry) else { continue };
         let key = StateKey::Channel(voucher.channel);

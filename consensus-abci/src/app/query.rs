@@ -6,6 +6,7 @@ use chain_types::{
     AccessRecord, Account, AccountId, Balance, CODESPACE, Channel, ChannelId, LaneKey, LaneRecord,
     Params, RelayRecord, ResultCode, StateKey, StreamId, StreamMetadata, Supply,
     follow::{FOLLOWED, LIST_KEYS_MAX, ListRequest, VALUES_MAX},
+    staking::{Rewards, Upgrade},
 };
 use serde::Serialize;
 use tendermint_proto::v0_38::{
@@ -29,7 +30,10 @@ pub const PROOF_TYPE: &str = "ics23:jmt";
 const PATHS: &str = "/store/app/key, /store/app/list, /store/app/values, /account/{hex}, /stream/{id}, /streams, \
      /streams/by-creator/{hex}, /channel/{id}, /channels/by-payer/{hex}, \
      /channels/by-payee/{hex}, /lanes/{channel}, /access/{stream}/{viewer}, /relay/{account}, \
-     /relays, /params, /supply";
+     /relays, /validators, /validator/{operator}, /delegations/{delegator}, \
+     /delegators/{validator}, /proposals, /proposal/{number}, /upgrade, /params, /supply";
+
+mod stake;
 
 /// Why a query has no value.
 enum NoAnswer {
@@ -94,6 +98,10 @@ struct Money {
     /// What there is: genesis less burned.
     current: Balance,
     fee_pool: Balance,
+    /// Staked with validators that vote.
+    bonded: Balance,
+    /// What validators and delegators can fetch.
+    rewards_held: Balance,
 }
 
 /// Answers from `snapshot`, or from an older height that is kept.
@@ -167,8 +175,13 @@ impl<'a> Question<'a> {
                 let supply: Supply = self.record(StateKey::Supply)?;
                 let fee_pool = self.record(StateKey::FeePool)?;
                 let current = supply.genesis.saturating_sub(supply.burned);
-                json(&Money { supply, current, fee_pool })
+                let rewards: Rewards = self.optional(StateKey::Rewards)?.unwrap_or_default();
+                let (bonded, rewards_held) = (rewards.bonded, rewards.held);
+                json(&Money { supply, current, fee_pool, bonded, rewards_held })
             }
+            ["validator", operator] => json(&self.validator(id(operator)?)?),
+            ["proposal", number] => json(&self.proposal(number)?),
+            ["upgrade"] => json(&self.optional::<Upgrade>(StateKey::Upgrade)?),
             list => self.list(list, &request.data)?,
         };
         Ok(self.response(value))
@@ -222,6 +235,10 @@ impl<'a> Question<'a> {
                 });
                 self.page(relays, after, Ok)
             }
+            ["validators"] => self.page(self.validators()?, after, Ok),
+            ["delegations", delegator] => self.page(self.delegations(&id(delegator)?)?, after, Ok),
+            ["delegators", validator] => self.page(self.delegators(&id(validator)?)?, after, Ok),
+            ["proposals"] => self.page(self.proposals()?, after, Ok),
             _ => {
                 let log = format!("there is no such path; known are: {PATHS}");
                 Err(NoAnswer::Refused(ResultCode::NotFound, log))
@@ -307,9 +324,13 @@ impl<'a> Question<'a> {
         Ok(WithId { id, record: self.record(StateKey::Channel(id))? })
     }
 
+    fn optional<T: BorshDeserialize>(&self, key: StateKey) -> Result<Option<T>, NoAnswer> {
+        Ok(self.value(&key.to_bytes())?.map(|bytes| decode(key, &bytes)).transpose()?)
+    }
+
     fn record<T: BorshDeserialize>(&self, key: StateKey) -> Result<T, NoAnswer> {
-        match self.value(&key.to_bytes())? {
-            Some(bytes) => Ok(decode(key, &bytes)?),
+        match self.optional(key)? {
+            Some(record) => Ok(record),
             None => {
                 let log = format!("at height {} there is no such record", self.height);
                 Err(NoAnswer::Refused(ResultCode::NotFound, log))

@@ -35,6 +35,11 @@ impl Claim {
     }
 }
 
+/// Whether one signature holds.
+pub(super) fn holds(key: &AccountId, message: &[u8], signature: [u8; 64]) -> bool {
+    Claim { key: *key, message: message.to_vec(), signature }.holds()
+}
+
 /// What a transaction's signatures claim.
 pub(super) fn claims(transaction: &Transaction, chain_id: &str) -> Vec<Claim> {
     let message = transaction.body.preimage(chain_id).as_slice().to_vec();

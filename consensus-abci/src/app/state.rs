@@ -26,6 +26,12 @@ pub enum StateError {
     /// There is no genesis state yet.
     #[error("there is no genesis state yet")]
     NoGenesis,
+    /// What is staked does not fit together.
+    #[error("the stake does not fit together: {sentence}")]
+    Stake {
+        /// What was met.
+        sentence: String,
+    },
     /// Money came from nowhere or went nowhere.
     #[error(
         "the books of height {height} do not balance: all money is {found} units, it must be {expected}"

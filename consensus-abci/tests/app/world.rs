@@ -73,7 +73,8 @@ pub fn timestamp(ms: u64) -> Option<Timestamp> {
 
 pub fn genesis(params: Params) -> RequestInitChain {
     let account = |name: &&str| GenesisAccount { account: id(name), balance: sut(BEGIN) };
-    let state = AppState { params, accounts: NAMES.iter().map(account).collect() };
+    let state =
+        AppState { params, accounts: NAMES.iter().map(account).collect(), ..AppState::default() };
     RequestInitChain {
         time: timestamp(GENESIS_MS),
         chain_id: CHAIN_ID.to_owned(),

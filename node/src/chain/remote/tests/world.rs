@@ -77,7 +77,7 @@ impl World {
             balance: sut(1_000_000_000_000_000),
         };
         let state =
-            AppState { params: Params::for_tests(), accounts: NAMES.iter().map(account).collect() };
+            AppState { params: Params::for_tests(), accounts: NAMES.iter().map(account).collect(), ..AppState::default() };
         let validator = ValidatorKey::from_seed([7; 32]);
         let genesis = Genesis::single(
             CHAIN_ID.parse().unwrap(),
