@@ -270,7 +270,9 @@ impl Metrics {
         families.retain(|family| !family.get_metric().is_empty());
         families.sort_by(|a, b| a.name().cmp(b.name()));
         let mut text = Vec::new();
-        TextEncoder::new().encode(&families, &mut text).expect("the empty were taken out, and none is nameless");
+        TextEncoder::new()
+            .encode(&families, &mut text)
+            .expect("the empty were taken out, and none is nameless");
         String::from_utf8(text).expect("names, labels and help are text")
     }
 }

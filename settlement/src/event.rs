@@ -205,6 +205,25 @@ impl SutantraEvent {
             | ChainEvent::ChannelToppedUp { .. }
             | ChainEvent::ChannelReserved { .. }
             | ChainEvent::ChannelClosed { .. }
+            | ChainEvent::RelayLeaving { .. }
+            | ChainEvent::RelayLeft { .. }
+            | ChainEvent::RelaySlashed { .. }
+            | ChainEvent::ValidatorCreated { .. }
+            | ChainEvent::ValidatorEdited { .. }
+            | ChainEvent::ValidatorPower { .. }
+            | ChainEvent::ValidatorJailed { .. }
+            | ChainEvent::ValidatorUnjailed { .. }
+            | ChainEvent::ValidatorSlashed { .. }
+            | ChainEvent::ValidatorTombstoned { .. }
+            | ChainEvent::StakeBonded { .. }
+            | ChainEvent::StakeUnbonding { .. }
+            | ChainEvent::StakeMoved { .. }
+            | ChainEvent::StakeComplete { .. }
+            | ChainEvent::RewardsPaid { .. }
+            | ChainEvent::Proposed { .. }
+            | ChainEvent::Voted { .. }
+            | ChainEvent::Decided { .. }
+            | ChainEvent::UpgradeScheduled { .. }
             | ChainEvent::Fee { .. } => None,
         }
     }

@@ -83,6 +83,8 @@ pub fn moved_by(payload: &Payload) -> Balance {
         Payload::Transfer { amount, .. } | Payload::TopUp { amount, .. } => *amount,
         Payload::OpenChannel { deposit, .. } => *deposit,
         Payload::RegisterRelay { bond, .. } => *bond,
+        Payload::Delegate { amount, .. } => *amount,
+        Payload::CreateValidator { self_delegation, .. } => *self_delegation,
         Payload::RegisterStream { .. }
         | Payload::UpdateStream { .. }
         | Payload::EndStream { .. }
@@ -98,7 +100,17 @@ pub fn moved_by(payload: &Payload) -> Balance {
         | Payload::BuyAccess { .. }
         | Payload::GrantAccess { .. }
         | Payload::RevokeAccess { .. }
-        | Payload::BumpRevocation { .. } => Balance::ZERO,
+        | Payload::BumpRevocation { .. }
+        | Payload::UnbondRelay
+        | Payload::EditValidator { .. }
+        | Payload::Undelegate { .. }
+        | Payload::Redelegate { .. }
+        | Payload::WithdrawRewards { .. }
+        | Payload::Unjail
+        | Payload::SubmitEvidence { .. }
+        | Payload::Propose { .. }
+        | Payload::Vote { .. }
+        | Payload::ScheduleUpgrade { .. } => Balance::ZERO,
     }
 }
 

@@ -6,12 +6,13 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use chain_types::{AccountId, staking};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tendermint::{PublicKey, Time, account, chain};
 
 use super::files;
-use super::keys::public_json;
+use super::keys::{ValidatorKey, public_json};
 use super::params::{ConsensusParams, int64};
 
 /// CometBFT's bound on the sum of voting powers: 2^63 / 8.
@@ -40,6 +41,31 @@ pub struct GenesisValidator {
     /// Voting power, 1 or more.
     pub power: u64,
     pub name: String,
+}
+
+impl GenesisValidator {
+    /// CometBFT's JSON.
+    pub fn to_json(&self) -> Value {
+        json!({
+            "address": account::Id::from(self.pub_key).to_string(),
+            "pub_key": public_json(&self.pub_key),
+            "power": self.power.to_string(),
+            "name": self.name,
+        })
+    }
+}
+
+impl ValidatorKey {
+    /// The public half as transactions and records name it.
+    pub fn account(&self) -> AccountId {
+        let bytes = self.public_key().to_bytes();
+        AccountId(bytes.try_into().expect("an ed25519 key has 32 bytes"))
+    }
+
+    /// Proves to a chain that this key agrees to sign its blocks for `operator`.
+    pub fn possession(&self, operator: &AccountId, chain_id: &str) -> [u8; 64] {
+        self.sign(staking::possession_preimage(operator, chain_id).as_slice())
+    }
 }
 
 /// Why a genesis file cannot be used.
@@ -139,14 +165,7 @@ impl Genesis {
 
     /// CometBFT's JSON.
     pub fn to_json(&self) -> Value {
-        let validators = self.validators.iter().map(|validator| {
-            json!({
-                "address": account::Id::from(validator.pub_key).to_string(),
-                "pub_key": public_json(&validator.pub_key),
-                "power": validator.power.to_string(),
-                "name": validator.name,
-            })
-        });
+        let validators = self.validators.iter().map(GenesisValidator::to_json);
         json!({
             "genesis_time": self.genesis_time.to_rfc3339(),
             "chain_id": self.chain_id.as_str(),

@@ -8,6 +8,7 @@ use crate::config::Config;
 mod comet;
 mod completions;
 mod endpoint;
+mod genesis;
 mod init;
 mod keys;
 mod prompt;
@@ -23,6 +24,9 @@ pub use version::version;
 pub enum OperatorCommand {
     /// Makes a home: keys, genesis, settings
     Init(Box<init::InitArgs>),
+    /// Begins a chain together with other operators
+    #[command(subcommand)]
+    Genesis(genesis::GenesisCommand),
     /// Accounts of the home: their words, their ids, a backup of them
     #[command(subcommand)]
     Keys(keys::KeysCommand),
@@ -61,6 +65,7 @@ pub fn run(command: OperatorCommand, config: &Config) -> anyhow::Result<()> {
     let home = config.home.as_path();
     match command {
         OperatorCommand::Init(args) => init::run(*args, home),
+        OperatorCommand::Genesis(command) => genesis::run(command, config),
         OperatorCommand::Keys(command) => keys::run(command, home),
         OperatorCommand::Tx(args) => tx::run(*args, config),
         OperatorCommand::Query(args) => query::run(*args, config),

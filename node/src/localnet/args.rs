@@ -5,6 +5,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use clap::{Args, value_parser};
 
 use super::net::VALIDATORS_MAX;
+use crate::chain::genesis::ParamChange;
 
 /// `localnet`.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
@@ -21,6 +22,9 @@ pub struct LocalnetArgs {
     /// Validators alone
     #[arg(long)]
     pub no_relay: bool,
+    /// Another value of a parameter of a new network's chain, repeatable; amounts in SUT
+    #[arg(long = "param", value_name = "NAME=VALUE")]
+    pub params: Vec<ParamChange>,
     /// First port; each node has ten from there on [default: 26656, where it is free]
     #[arg(long, value_name = "PORT", value_parser = value_parser!(u16).range(1024..))]
     pub base_port: Option<u16>,

@@ -4,16 +4,20 @@ use std::{fs, io, path::PathBuf};
 
 use anyhow::{Context, bail};
 use chain_types::Params;
-use consensus_abci::engine::{Genesis, GenesisValidator, NodeKey, ValidatorKey};
+use consensus_abci::engine::{Genesis, NodeKey, ValidatorKey};
 
 use super::net::{self, Dir, Net};
 use crate::{
-    chain::{Keys, genesis},
+    chain::{
+        Keys,
+        genesis::{self, Founder, ParamChange},
+    },
     config::home,
 };
 
-/// Voting power of each validator.
-const POWER: u64 = 10;
+/// Blocks over which missed ones are counted, at 200 ms a block some minutes: whoever looks at one
+/// node that is away should not lose it.
+const SIGNED_WINDOW_BLOCKS: u32 = 1_000;
 
 /// What the files say.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,7 +31,7 @@ pub struct Homes {
 ///
 /// # Errors
 /// A file cannot be used, or does not belong to the others.
-pub fn prepare(dir: &Dir, net: &Net) -> anyhow::Result<Homes> {
+pub fn prepare(dir: &Dir, net: &Net, changes: &[ParamChange]) -> anyhow::Result<Homes> {
     let mut validators = Vec::new();
     let mut node_ids = Vec::new();
     for number in 0..net.nodes.len() {
@@ -35,27 +39,21 @@ pub fn prepare(dir: &Dir, net: &Net) -> anyhow::Result<Homes> {
         home::create_dir(&config)?;
         let validator = ValidatorKey::load_or_create(&config.join("priv_validator_key.json"))?;
         node_ids.push(NodeKey::load_or_create(&config.join("node_key.json"))?.id());
-        validators.push(GenesisValidator {
-            pub_key: validator.public_key(),
-            power: POWER,
-            name: format!("node{number}"),
-        });
+        validators.push(validator);
     }
     home::create_dir(&dir.relay())?;
     let keys = Keys::open(&dir.relay(), true)?;
     let text = match existing(dir, net)? {
         Some(text) => text,
         None => {
-            let chain_id = net.chain_id.parse().context("the chain's name in localnet.json")?;
-            let app_state = genesis::app_state(&Params::for_tests(), &keys);
-            let first = validators.first().expect("a network has a validator").pub_key;
-            let mut genesis = Genesis::single(chain_id, tendermint::Time::now(), first, app_state);
-            genesis.validators.clone_from(&validators);
+            let genesis = begin(dir, net, &validators, &keys, changes)?;
             serde_json::to_string_pretty(&genesis.to_json()).expect("JSON values serialize")
         }
     };
     let genesis = Genesis::from_json(text.as_bytes())?;
-    if genesis.chain_id.as_str() != net.chain_id || genesis.validators != validators {
+    let known = genesis.validators.iter().map(|validator| validator.pub_key);
+    let own = validators.iter().map(ValidatorKey::public_key);
+    if genesis.chain_id.as_str() != net.chain_id || !known.eq(own) {
         bail!(
             "the genesis in {} is not of these validators: homes of two networks are mixed there; \
              begin another network with --fresh or another --dir",
@@ -69,6 +67,28 @@ pub fn prepare(dir: &Dir, net: &Net) -> anyhow::Result<Homes> {
         }
     }
     Ok(Homes { node_ids })
+}
+
+/// A new chain: each validator staked by an operator of its own, whose key lies in its home.
+fn begin(
+    dir: &Dir,
+    net: &Net,
+    validators: &[ValidatorKey],
+    relay: &Keys,
+    changes: &[ParamChange],
+) -> anyhow::Result<Genesis> {
+    let usual = Params { signed_window_blocks: SIGNED_WINDOW_BLOCKS, ..Params::for_tests() };
+    let params = ParamChange::all(changes, &usual)?;
+    let mut accounts = genesis::accounts(relay);
+    let mut gentxs = Vec::new();
+    for (number, validator) in validators.iter().enumerate() {
+        let operator = home::signing_key(&dir.node(number), "operator")?;
+        let moniker = format!("node{number}");
+        accounts.push(genesis::operator(&operator));
+        gentxs.push(Founder::usual(&operator, validator, &moniker).sign(&net.chain_id));
+    }
+    let chain_id = net.chain_id.parse().context("the chain's name in localnet.json")?;
+    Ok(genesis::document(chain_id, &params, &accounts, &gentxs))
 }
 
 fn genesis_file(dir: &Dir, number: usize) -> PathBuf {
@@ -102,6 +122,7 @@ fn existing(dir: &Dir, net: &Net) -> anyhow::Result<Option<String>> {
 #[cfg(test)]
 mod tests {
     use chain_types::AccountId;
+    use consensus_abci::app::AppState;
 
     use super::*;
     use crate::{
@@ -112,7 +133,7 @@ mod tests {
     fn network(temp: &TempDir) -> (Dir, Net, Homes) {
         let dir = Dir::open(&temp.path().join("net")).expect("free");
         let net = dir.net(Wish::default(), &mut Ports::of(|_| true)).expect("a network");
-        let homes = prepare(&dir, &net).expect("made");
+        let homes = prepare(&dir, &net, &[]).expect("made");
         (dir, net, homes)
     }
 
@@ -132,6 +153,11 @@ mod tests {
         assert_eq!(genesis.validators.len(), 4);
         let own = ValidatorKey::load_or_create(&dir.node(2).join("config/priv_validator_key.json"));
         assert_eq!(genesis.validators[2].pub_key, own.expect("made").public_key());
+        let state = AppState::read(&genesis.app_state_bytes()).expect("without a fault");
+        assert_eq!(state.check(&net.chain_id), Vec::<String>::new());
+        assert!(genesis.validators.iter().all(|validator| validator.power == 10_000));
+        let operator = home::signing_key(&dir.node(2), "operator").expect("made");
+        assert!(texts[0].contains(&AccountId::from(&operator).to_string()), "it can stake");
         let keys = Keys::open(&dir.relay(), false).expect("made");
         for key in
             [Some(&keys.operator), Some(&keys.relay), Some(&keys.creator), keys.faucet.as_ref()]
@@ -150,7 +176,7 @@ mod tests {
         let (dir, net, homes) = network(&temp);
         let before = texts(&dir, &net);
         fs::remove_file(genesis_file(&dir, 1)).expect("ours");
-        assert_eq!(prepare(&dir, &net).expect("the same"), homes);
+        assert_eq!(prepare(&dir, &net, &[]).expect("the same"), homes);
         assert_eq!(texts(&dir, &net), before);
     }
 
@@ -159,12 +185,12 @@ mod tests {
         let temp = TempDir::new();
         let (dir, net, _) = network(&temp);
         let good = texts(&dir, &net).remove(0);
-        fs::write(genesis_file(&dir, 3), good.replace("\"10\"", "\"11\"")).expect("ours");
-        let error = prepare(&dir, &net).expect_err("two").to_string();
+        fs::write(genesis_file(&dir, 3), good.replace("node3", "node4")).expect("ours");
+        let error = prepare(&dir, &net, &[]).expect_err("two").to_string();
         assert!(error.contains("differ"), "{error}");
         fs::write(genesis_file(&dir, 3), &good).expect("ours");
         fs::remove_file(dir.node(3).join("config/priv_validator_key.json")).expect("ours");
-        let error = prepare(&dir, &net).expect_err("another key").to_string();
+        let error = prepare(&dir, &net, &[]).expect_err("another key").to_string();
         assert!(error.contains("is not of these validators"), "{error}");
     }
 }

@@ -49,7 +49,7 @@ pub fn run(args: &LocalnetArgs, home: &Path) -> anyhow::Result<()> {
         fresh: args.fresh,
     };
     let net = dir.net(wish, &mut Ports::of_machine())?;
-    let homes = homes::prepare(&dir, &net)?;
+    let homes = homes::prepare(&dir, &net, &args.params)?;
     let nodes = (0..net.nodes.len()).map(|number| {
         let words = validator(&net, &homes, number, args, comet_bin.as_os_str());
         Member::new(format!("node{number}"), dir.node(number), words)

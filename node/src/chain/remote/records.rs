@@ -111,7 +111,24 @@ pub(super) fn change(key: &[u8], value: Option<&[u8]>) -> Result<Option<StateCha
             None,
         ) => return Ok(None),
         // Not followed.
-        (StateKey::Account(_) | StateKey::Supply | StateKey::FeePool, _) => return Ok(None),
+        (
+            StateKey::Account(_)
+            | StateKey::Supply
+            | StateKey::FeePool
+            | StateKey::ChainId
+            | StateKey::Validator(_)
+            | StateKey::ConsensusAddress(_)
+            | StateKey::SigningInfo(_)
+            | StateKey::Delegation(..)
+            | StateKey::Departure(_)
+            | StateKey::Rewards
+            | StateKey::Proposal(_)
+            | StateKey::Proposals
+            | StateKey::Vote(..)
+            | StateKey::Evidence(_)
+            | StateKey::Upgrade,
+            _,
+        ) => return Ok(None),
     };
     Ok(Some(change))
 }
@@ -189,6 +206,25 @@ pub(super) fn subject(event: &ChainEvent) -> Option<StateKey> {
         | ChainEvent::ChannelToppedUp { .. }
         | ChainEvent::ChannelReserved { .. }
         | ChainEvent::ChannelClosed { .. }
+        | ChainEvent::RelayLeaving { .. }
+        | ChainEvent::RelayLeft { .. }
+        | ChainEvent::RelaySlashed { .. }
+        | ChainEvent::ValidatorCreated { .. }
+        | ChainEvent::ValidatorEdited { .. }
+        | ChainEvent::ValidatorPower { .. }
+        | ChainEvent::ValidatorJailed { .. }
+        | ChainEvent::ValidatorUnjailed { .. }
+        | ChainEvent::ValidatorSlashed { .. }
+        | ChainEvent::ValidatorTombstoned { .. }
+        | ChainEvent::StakeBonded { .. }
+        | ChainEvent::StakeUnbonding { .. }
+        | ChainEvent::StakeMoved { .. }
+        | ChainEvent::StakeComplete { .. }
+        | ChainEvent::RewardsPaid { .. }
+        | ChainEvent::Proposed { .. }
+        | ChainEvent::Voted { .. }
+        | ChainEvent::Decided { .. }
+        | ChainEvent::UpgradeScheduled { .. }
         | ChainEvent::Fee { .. } => None,
     }
 }

@@ -1,21 +1,23 @@
 //! The genesis of a new home: one of its own, or the one of the chain that is joined, looked at
 //! whole.
 
-use std::fs;
+use std::{fs, path::Path};
 
 use anyhow::{Context as _, bail};
 use chain_types::{Params, hex};
 use comet::rpc::Client;
-use consensus_abci::{
-    app::AppState,
-    engine::{Genesis, GenesisError, ValidatorKey},
-};
+use consensus_abci::engine::{Genesis, NodeKey, ValidatorKey};
 use rand::RngCore;
-use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::InitArgs;
-use crate::chain::{Keys, genesis};
+use super::{EngineName, InitArgs};
+use crate::{
+    chain::{
+        Keys,
+        genesis::{self, ParamChange},
+    },
+    commands::genesis::{Document, Gentx, sign_own},
+};
 
 /// Longest genesis file that is read: accounts and validators of a large chain.
 const GENESIS_BYTES_MAX: u64 = 256 * 1024 * 1024;
@@ -31,23 +33,15 @@ pub struct Beginning {
 
 impl Beginning {
     fn read(text: Vec<u8>, from: &str) -> anyhow::Result<Self> {
-        let (genesis, mut faults) = match Genesis::from_json(&text) {
-            Ok(genesis) => (Some(genesis), Vec::new()),
-            Err(GenesisError::Invalid(faults)) => (None, faults),
-            Err(error) => bail!("{from}: {error}"),
-        };
-        // The application's part too, whatever is wrong with the engine's.
-        let document: Value = serde_json::from_slice(&text).with_context(|| from.to_owned())?;
-        if let Err(error) = AppState::read(document["app_state"].to_string().as_bytes()) {
-            faults.extend(error.0);
+        let document = Document::read(text, Path::new(from))?;
+        let faults = document.faults();
+        if !faults.is_empty() {
+            bail!("{from} cannot begin a chain:\n  {}", faults.join("\n  "));
         }
-        match genesis {
-            Some(genesis) if faults.is_empty() => {
-                let chain_id = genesis.chain_id.to_string();
-                Ok(Self { text, chain_id, genesis })
-            }
-            _ => bail!("{from} cannot begin a chain:\n  {}", faults.join("\n  ")),
-        }
+        let text = document.into_text();
+        let genesis = Genesis::from_json(&text).with_context(|| from.to_owned())?;
+        let chain_id = genesis.chain_id.to_string();
+        Ok(Self { text, chain_id, genesis })
     }
 
     /// SHA-256 of the file, as `sha256sum` prints it.
@@ -107,23 +101,29 @@ fn of_rpc(url: &str) -> anyhow::Result<Beginning> {
     Beginning::read(text, client.name())
 }
 
-/// A new chain of one validator, on which the home's own accounts have money.
-pub fn own(args: &InitArgs, validator: &ValidatorKey, keys: &Keys) -> anyhow::Result<Beginning> {
+/// A new chain of one validator, on which the home's own accounts have money, and what its operator
+/// signed for that.
+pub fn own(
+    args: &InitArgs,
+    validator: &ValidatorKey,
+    node_key: &NodeKey,
+    keys: &Keys,
+) -> anyhow::Result<(Beginning, Gentx)> {
     let id = match &args.chain_id {
         Some(id) => id.clone(),
         None => format!("sutantra-{:08x}", rand::rng().next_u32()),
     };
-    let mut made = Genesis::single(
-        parse_id(&id)?,
-        tendermint::Time::now(),
-        validator.public_key(),
-        genesis::app_state(&Params::from(args.params), keys),
-    );
-    for known in &mut made.validators {
-        known.name = args.moniker.trim().to_owned();
+    let mut params = Params::from(args.params);
+    if args.comet == EngineName::Embedded {
+        // It makes blocks alone, for ever.
+        params.validators_max = 1;
     }
+    let params = ParamChange::all(&args.changes, &params)?;
+    let gentx = sign_own(&id, &keys.operator, validator, args.moniker.trim(), node_key.id());
+    let signed = [gentx.transaction()?];
+    let made = genesis::document(parse_id(&id)?, &params, &genesis::accounts(keys), &signed);
     let text = serde_json::to_vec_pretty(&made.to_json()).expect("JSON has a text form");
-    Beginning::read(text, "the new genesis")
+    Ok((Beginning::read(text, "the new genesis")?, gentx))
 }
 
 fn parse_id(id: &str) -> anyhow::Result<tendermint::chain::Id> {

@@ -1,15 +1,19 @@
 //! `init`: makes a home, with everything that `start` needs and nothing that could be lost twice.
 
-use std::{fs, path::Path};
+use std::path::Path;
 
 use anyhow::{Context as _, bail};
 use chain_types::{AccountId, Params};
 use clap::{Args, ValueEnum};
 use consensus_abci::engine::{NodeKey, ValidatorKey};
 
-use super::{comet::validator_json, say};
+use super::{
+    comet::validator_json,
+    genesis::{self, write},
+    say,
+};
 use crate::{
-    chain::Keys,
+    chain::{Keys, genesis::ParamChange},
     config::{
         FILE_NAME,
         chain::{Peer, Role},
@@ -47,6 +51,12 @@ pub struct InitArgs {
     /// Fees and windows of a new chain
     #[arg(long, value_enum, default_value_t = ParamsName::Dev)]
     pub params: ParamsName,
+    /// Another value of a parameter of a new chain, repeatable; amounts in SUT
+    #[arg(long = "param", value_name = "NAME=VALUE")]
+    pub changes: Vec<ParamChange>,
+    /// Who makes the blocks of a new chain: for one that others will join, spawn
+    #[arg(long, value_enum, default_value_t = EngineName::Embedded)]
+    pub comet: EngineName,
     /// Write genesis.json and sutantra.toml anew; keys stay
     #[arg(long)]
     pub overwrite: bool,
@@ -71,6 +81,15 @@ impl From<RoleName> for Role {
             RoleName::ValidatorRelay => Self::ValidatorRelay,
         }
     }
+}
+
+/// Who makes the blocks of a new chain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum EngineName {
+    /// This process: one validator for ever
+    Embedded,
+    /// A CometBFT that the node starts: others may join
+    Spawn,
 }
 
 /// Parameters of a new chain.
@@ -100,7 +119,8 @@ pub fn run(args: InitArgs, home: &Path) -> anyhow::Result<()> {
     refuse(&args, home)?;
     // Whatever comes from elsewhere is looked at before the first file is written.
     let joined = beginning::joined(&args)?;
-    let comet = if joined.is_some() && role != Role::Relay { "spawn" } else { "embedded" };
+    let is_spawned = args.comet == EngineName::Spawn || joined.is_some();
+    let comet = if is_spawned && role != Role::Relay { "spawn" } else { "embedded" };
     let settings = settings::Settings {
         moniker: &args.moniker,
         role,
@@ -126,11 +146,17 @@ pub fn run(args: InitArgs, home: &Path) -> anyhow::Result<()> {
     };
     let beginning = match (joined, &validator) {
         (Some(joined), _) => joined,
-        (None, Some(validator)) => beginning::own(&args, validator, &keys)?,
+        (None, Some(validator)) => {
+            let (own, gentx) = beginning::own(&args, validator, &node_key, &keys)?;
+            let file = genesis::file_of(home, &node_key.id());
+            home::create_dir(file.parent().expect("it lies in the home"))?;
+            write(&file, gentx.to_json().as_bytes())?;
+            own
+        }
         (None, None) => bail!("a relay joins a chain: say --chain-rpc twice, or --genesis"),
     };
-    replace(&config.join("genesis.json"), &beginning.text)?;
-    replace(&home.join(FILE_NAME), toml.as_bytes())?;
+    write(&config.join("genesis.json"), &beginning.text)?;
+    write(&home.join(FILE_NAME), toml.as_bytes())?;
     say(&report(&args, home, &beginning, &keys, &node_key, validator.as_ref(), own_chain))
 }
 
@@ -166,18 +192,6 @@ fn refuse(args: &InitArgs, home: &Path) -> anyhow::Result<()> {
         bail!("--chain-rpc is for --role relay: a validator keeps the chain itself; drop it");
     }
     Ok(())
-}
-
-/// Writes a file whole or not at all.
-fn replace(path: &Path, text: &[u8]) -> anyhow::Result<()> {
-    let temp = path.with_extension(format!("new-{}", std::process::id()));
-    let written = fs::write(&temp, text)
-        .and_then(|()| fs::File::open(&temp)?.sync_all())
-        .and_then(|()| fs::rename(&temp, path));
-    if written.is_err() {
-        let _ = fs::remove_file(&temp);
-    }
-    written.with_context(|| path.display().to_string())
 }
 
 /// What was made, and what to do next.
@@ -218,6 +232,12 @@ fn report(
     if !own_chain && validator.is_some() && args.peers.is_empty() {
         text += &format!("  write `peers` into {dir}/{FILE_NAME}: whom this node joins\n");
     }
+    if !own_chain && validator.is_some_and(|key| !beginning.has_validator(key)) {
+        text += &format!(
+            "  sutantra-node tx staking create-validator --from operator --self-delegation SUT --home {dir}\n\
+             \x20                          # once it has all blocks, and its account the money\n"
+        );
+    }
     if !own_chain && role.relays() {
         text += "  fund the relay's account: it registers itself, and pays the fee of that\n";
     }
@@ -227,6 +247,8 @@ fn report(
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::config::testing::TempDir;
 
@@ -284,6 +306,28 @@ mod tests {
         check(&long, &home, Err("at most 70"));
         check("alice --genesis nowhere.json", &home, Err("nowhere.json"));
         assert!(!home.exists());
+    }
+
+    #[test]
+    fn a_chain_that_others_will_join_has_room_for_them_and_one_of_the_embedded_engine_has_not() {
+        let dir = TempDir::new();
+        let params = |name: &str, words: &str| {
+            let home = dir.path().join(name);
+            check(&format!("{name} --role validator {words}"), &home, Ok(()));
+            let text = fs::read_to_string(home.join("config/genesis.json")).expect("made");
+            let genesis: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+            assert_eq!(genesis["app_state"]["gentxs"].as_array().expect("a list").len(), 1);
+            assert_eq!(genesis["validators"][0]["power"], "10000");
+            let toml = fs::read_to_string(home.join(FILE_NAME)).expect("made");
+            assert_eq!(toml.contains("\ncomet = \"spawn\"\n"), words.contains("spawn"), "{toml}");
+            genesis["app_state"]["params"].clone()
+        };
+        assert_eq!(params("alone", "")["validators_max"], 1);
+        assert_eq!(params("many", "--comet spawn")["validators_max"], 100);
+        let few = params("few", "--comet spawn --param validators_max=7 --param power_unit=2");
+        assert_eq!((&few["validators_max"], &few["power_unit"]), (&7.into(), &"2000000000".into()));
+        let home = dir.path().join("none");
+        check("none --param signed_min_bps=10001", &home, Err("signed_min_bps is above 10000"));
     }
 
     #[test]

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context as _, bail};
 use chain_types::{
-    AccountId, Balance, BalanceError, ChannelId, Payload, PaymentStatus, Price, RelayFacts,
+    AccountId, Balance, BalanceError, ChannelId, Params, Payload, PaymentStatus, Price, RelayFacts,
     ReserveRequest, SplitShares, StreamId,
 };
 use clap::{Args, Subcommand};
 
+use super::staking::{EvidenceKind, Gov, RelayKind, Staking};
 use crate::{
     commands::keys::{Store, Who},
     grants::parse_ttl,
@@ -30,6 +31,12 @@ pub struct Around<'a> {
     pub height: Option<u64>,
     /// Unix ms.
     pub now_ms: u64,
+    /// Which chain it is for.
+    pub chain_id: &'a str,
+    /// As the chain has them; `None`: no chain is asked.
+    pub params: Option<&'a Params>,
+    /// The node's name, where the configuration has one.
+    pub moniker: Option<&'a str>,
 }
 
 /// One kind of transaction.
@@ -198,6 +205,18 @@ pub enum Kind {
         /// Which
         stream: StreamId,
     },
+    /// Stake: validators, and what is staked with them
+    #[command(subcommand)]
+    Staking(Staking),
+    /// What validators decide together
+    #[command(subcommand)]
+    Gov(Gov),
+    /// A relay's bond
+    #[command(subcommand)]
+    Relay(RelayKind),
+    /// Faults that anybody can prove
+    #[command(subcommand)]
+    Evidence(EvidenceKind),
 }
 
 /// What changes of a stream; at least one of them.
@@ -404,6 +423,10 @@ impl Kind {
                 Payload::RevokeAccess { stream: *stream, viewer: viewer.account(store)? }
             }
             Self::BumpRevocation { stream } => Payload::BumpRevocation { stream: *stream },
+            Self::Staking(staking) => staking.payload(around)?,
+            Self::Gov(gov) => gov.payload(around)?,
+            Self::Relay(RelayKind::Unbond) => Payload::UnbondRelay,
+            Self::Evidence(evidence) => evidence.payload()?,
         })
     }
 }

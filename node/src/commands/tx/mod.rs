@@ -20,9 +20,12 @@ use crate::{config::Config, now_ms};
 mod document;
 mod kind;
 mod send;
+mod staking;
 
 use document::Document;
+pub use kind::sut;
 use kind::{Around, Kind};
+pub use staking::ValidatorArgs;
 
 /// A transaction is good for so many blocks unless it says otherwise.
 const VALID_BLOCKS: u64 = 120;
@@ -151,7 +154,15 @@ fn make(kind: &Kind, options: &TxOptions, store: &Store, config: &Config) -> any
     let signer = from.account(store)?;
     let facts = options.facts(signer, config)?;
     let height = facts.chain.as_ref().map(|(height, ..)| *height);
-    let around = Around { store, signer, height, now_ms: now_ms() };
+    let around = Around {
+        store,
+        signer,
+        height,
+        now_ms: now_ms(),
+        chain_id: &facts.chain_id,
+        params: facts.chain.as_ref().map(|_| &facts.params),
+        moniker: config.on_chain.moniker.as_deref(),
+    };
     let fee_payer = match &options.fee_payer {
         Some(payer) => Some(payer.account(store)?).filter(|account| *account != signer),
         None => None,
@@ -277,6 +288,18 @@ fn made(body: &TransactionBody) -> Option<(&'static str, String)> {
         | Payload::BuyAccess { .. }
         | Payload::GrantAccess { .. }
         | Payload::RevokeAccess { .. }
-        | Payload::BumpRevocation { .. } => None,
+        | Payload::BumpRevocation { .. }
+        | Payload::UnbondRelay
+        | Payload::CreateValidator { .. }
+        | Payload::EditValidator { .. }
+        | Payload::Delegate { .. }
+        | Payload::Undelegate { .. }
+        | Payload::Redelegate { .. }
+        | Payload::WithdrawRewards { .. }
+        | Payload::Unjail
+        | Payload::SubmitEvidence { .. }
+        | Payload::Propose { .. }
+        | Payload::Vote { .. }
+        | Payload::ScheduleUpgrade { .. } => None,
     }
 }

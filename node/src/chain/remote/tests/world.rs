@@ -76,8 +76,11 @@ impl World {
             account: AccountId::from(&key(name)),
             balance: sut(1_000_000_000_000_000),
         };
-        let state =
-            AppState { params: Params::for_tests(), accounts: NAMES.iter().map(account).collect(), ..AppState::default() };
+        let state = AppState {
+            params: Params::for_tests(),
+            accounts: NAMES.iter().map(account).collect(),
+            ..AppState::default()
+        };
         let validator = ValidatorKey::from_seed([7; 32]);
         let genesis = Genesis::single(
             CHAIN_ID.parse().unwrap(),
