@@ -3,10 +3,12 @@
 use std::fmt;
 
 use tendermint_proto::v0_38::abci::{
-    RequestCheckTx, RequestFinalizeBlock, RequestInfo, RequestInitChain, RequestPrepareProposal,
-    RequestProcessProposal, RequestQuery, ResponseCheckTx, ResponseCommit, ResponseFinalizeBlock,
-    ResponseInfo, ResponseInitChain, ResponsePrepareProposal, ResponseProcessProposal,
-    ResponseQuery,
+    RequestApplySnapshotChunk, RequestCheckTx, RequestFinalizeBlock, RequestInfo, RequestInitChain,
+    RequestLoadSnapshotChunk, RequestOfferSnapshot, RequestPrepareProposal, RequestProcessProposal,
+    RequestQuery, ResponseApplySnapshotChunk, ResponseCheckTx, ResponseCommit,
+    ResponseFinalizeBlock, ResponseInfo, ResponseInitChain, ResponseListSnapshots,
+    ResponseLoadSnapshotChunk, ResponseOfferSnapshot, ResponsePrepareProposal,
+    ResponseProcessProposal, ResponseQuery, response_apply_snapshot_chunk, response_offer_snapshot,
 };
 
 /// Why the application cannot go on. Always fatal: the chain halts until somebody has looked.
@@ -139,4 +141,38 @@ pub trait Application: Send + Sync + 'static {
 
     /// Reads committed state.
     fn query(&self, request: RequestQuery) -> Result<ResponseQuery, ApplicationError>;
+
+    /// Snapshots that others may have. Called by many threads at any time, as `load_snapshot_chunk`
+    /// is. An application that says nothing makes none.
+    fn list_snapshots(&self) -> Result<ResponseListSnapshots, ApplicationError> {
+        Ok(ResponseListSnapshots::default())
+    }
+
+    /// A chunk of one of them; empty: there is none.
+    fn load_snapshot_chunk(
+        &self,
+        _request: RequestLoadSnapshotChunk,
+    ) -> Result<ResponseLoadSnapshotChunk, ApplicationError> {
+        Ok(ResponseLoadSnapshotChunk::default())
+    }
+
+    /// Whether the chunks of this snapshot may come; its app hash is verified. Only an application
+    /// without a state says yes. Called by one thread, as `apply_snapshot_chunk` is.
+    fn offer_snapshot(
+        &self,
+        _request: RequestOfferSnapshot,
+    ) -> Result<ResponseOfferSnapshot, ApplicationError> {
+        let result = response_offer_snapshot::Result::Reject.into();
+        Ok(ResponseOfferSnapshot { result })
+    }
+
+    /// Takes the chunks of the accepted snapshot in order. With the last of them the state is
+    /// there, durably; before, nothing is.
+    fn apply_snapshot_chunk(
+        &self,
+        _request: RequestApplySnapshotChunk,
+    ) -> Result<ResponseApplySnapshotChunk, ApplicationError> {
+        let result = response_apply_snapshot_chunk::Result::Abort.into();
+        Ok(ResponseApplySnapshotChunk { result, ..ResponseApplySnapshotChunk::default() })
+    }
 }

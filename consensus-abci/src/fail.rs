@@ -26,10 +26,16 @@ pub enum Step {
     AfterBatch,
     /// The block is visible to readers; the engine has no answer.
     AfterCommit,
+    /// The chunk of this number (in the place of the height) of a snapshot is in the tables.
+    RestoredChunk,
+    /// A restored state is complete; nothing says so.
+    BeforeSwitch,
+    /// A restored state is durable; nothing in memory says so.
+    AfterSwitch,
 }
 
 impl Step {
-    /// In the order in which a chain meets them.
+    /// Those of blocks, in the order in which a chain meets them.
     pub const ALL: [Step; 9] = [
         Step::BeforeInitChain,
         Step::AfterInitChain,

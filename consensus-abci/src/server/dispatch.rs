@@ -11,11 +11,9 @@ use bytes::Bytes;
 use prost::Message;
 use tendermint_proto::v0_38::abci::{
     Request, RequestFinalizeBlock, RequestInfo, RequestInitChain, RequestVerifyVoteExtension,
-    Response, ResponseApplySnapshotChunk, ResponseCommit, ResponseEcho, ResponseException,
-    ResponseExtendVote, ResponseFinalizeBlock, ResponseFlush, ResponseInfo, ResponseInitChain,
-    ResponseListSnapshots, ResponseLoadSnapshotChunk, ResponseOfferSnapshot,
+    Response, ResponseCommit, ResponseEcho, ResponseException, ResponseExtendVote,
+    ResponseFinalizeBlock, ResponseFlush, ResponseInfo, ResponseInitChain,
     ResponseVerifyVoteExtension, request::Value as Asked, response::Value as Said,
-    response_apply_snapshot_chunk, response_offer_snapshot,
     response_verify_vote_extension::VerifyStatus,
 };
 
@@ -183,19 +181,24 @@ impl Dispatcher {
             // Votes are not extended: what is not empty was made by another application.
             Asked::ExtendVote(_) => Said::ExtendVote(ResponseExtendVote::default()),
             Asked::VerifyVoteExtension(request) => Said::VerifyVoteExtension(verify(&request)),
-            // No snapshots are made, and none is taken.
-            Asked::ListSnapshots(_) => Said::ListSnapshots(ResponseListSnapshots::default()),
-            Asked::OfferSnapshot(_) => {
-                let result = response_offer_snapshot::Result::Reject.into();
-                Said::OfferSnapshot(ResponseOfferSnapshot { result })
+            // On a connection of their own: they need no turn, since nothing is decided before the
+            // state is there.
+            Asked::ListSnapshots(_) => {
+                Said::ListSnapshots(self.run(Method::ListSnapshots, || app.list_snapshots())?)
             }
-            Asked::LoadSnapshotChunk(_) => {
-                Said::LoadSnapshotChunk(ResponseLoadSnapshotChunk::default())
+            Asked::OfferSnapshot(request) => {
+                self.check_going()?;
+                let call = || app.offer_snapshot(request);
+                Said::OfferSnapshot(self.run(Method::OfferSnapshot, call)?)
             }
-            Asked::ApplySnapshotChunk(_) => {
-                let result = response_apply_snapshot_chunk::Result::Abort.into();
-                let nobody = ResponseApplySnapshotChunk::default();
-                Said::ApplySnapshotChunk(ResponseApplySnapshotChunk { result, ..nobody })
+            Asked::LoadSnapshotChunk(request) => {
+                let call = || app.load_snapshot_chunk(request);
+                Said::LoadSnapshotChunk(self.run(Method::LoadSnapshotChunk, call)?)
+            }
+            Asked::ApplySnapshotChunk(request) => {
+                self.check_going()?;
+                let call = || app.apply_snapshot_chunk(request);
+                Said::ApplySnapshotChunk(self.run(Method::ApplySnapshotChunk, call)?)
             }
         })
     }

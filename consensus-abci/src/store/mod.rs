@@ -4,9 +4,19 @@
 //! tree, which gives the app hash and proofs. The tree keeps the last [`VERSIONS_KEPT`] heights;
 //! what only older ones need is removed in the background ([`prune`]). Indices are lists of keys
 //! that can be computed from the state; they are in the same batch, outside of the tree.
+//!
+//! A whole state leaves and enters in chunks ([`statesync`]); the newest block can be taken back
+//! ([`Store::roll_back`]).
 
+#[cfg(test)]
+mod damage_tests;
+mod open;
 mod prune;
+mod rollback;
+#[cfg(test)]
+mod rollback_tests;
 mod snapshot;
+pub mod statesync;
 #[cfg(test)]
 mod tests;
 mod tree;
@@ -14,12 +24,12 @@ mod tree;
 use std::{
     collections::{BTreeMap, BTreeSet},
     io,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use borsh::{BorshDeserialize, BorshSerialize};
-use fjall::{Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode};
+use fjall::{Database, Keyspace, OwnedWriteBatch, PersistMode};
 
 use crate::fail::{self, Step};
 
@@ -28,17 +38,26 @@ pub use self::{
     tree::Prepared,
 };
 
-/// Heights of which the tree is kept, the newest included: their values can be proved.
+/// Heights of which the tree is kept where nobody asks for another number, the newest included:
+/// their values can be proved.
 pub const VERSIONS_KEPT: u64 = 1000;
 /// Layout of the tables; a change of it needs a new number.
-const FORMAT: u8 = 1;
-/// A table's writes in memory before they become a file, bytes.
-const MEMTABLE_BYTES_MAX: u64 = 8 << 20;
+const FORMAT: u8 = 2;
 
 const META_FORMAT: &[u8] = b"format";
 const META_HEAD: &[u8] = b"head";
 const META_CHAIN_ID: &[u8] = b"chain_id";
 const META_PRUNED: &[u8] = b"pruned";
+/// The oldest height of which everything is there.
+const META_OLDEST: &[u8] = b"oldest";
+/// The first height of this directory: there is nothing below it to go back to.
+const META_FIRST: &[u8] = b"first";
+/// Set while a state comes in chunks: what is here is not whole.
+const META_RESTORING: &[u8] = b"restoring";
+/// Before a height's big-endian number: what was committed at it.
+const META_HEADS: &[u8] = b"h";
+/// In each table but `meta`: the height of the last batch that reached the table.
+const MARK: &[u8] = &[0];
 
 /// A set of writes: `None` removes the key.
 pub type Writes = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
@@ -61,11 +80,46 @@ pub enum StoreError {
         source: io::Error,
     },
     /// Made by a version of this program with another layout.
-    #[error("the state has layout {found}, this program reads layout {FORMAT}")]
+    #[error(
+        "the state has layout {found}, this program reads layout {FORMAT}: run the program that \
+         made it, or remove the directory, and the state is rebuilt from the engine's blocks"
+    )]
     Format {
         /// The layout's number on disk.
         found: u8,
     },
+    /// The files in the directory are not what was written.
+    #[error(
+        "{} is damaged: {what}. Remove the directory, and the state is rebuilt from the engine's \
+         blocks or taken from a snapshot (`snapshots restore`, or state sync)",
+        dir.display()
+    )]
+    Damaged {
+        /// The database's directory.
+        dir: PathBuf,
+        /// What was found.
+        what: String,
+    },
+    /// The restoring of a state in chunks did not end: there is no state until it is opened again.
+    #[error("a snapshot was half restored: start again, and the directory is empty as before")]
+    HalfRestored,
+    /// A state that is there is not written over.
+    #[error("there is a state of height {height} here: a snapshot is restored into an empty one")]
+    NotEmpty {
+        /// Its height.
+        height: u64,
+    },
+    /// The newest block cannot be taken back.
+    #[error("height {height} cannot be taken back: {why}")]
+    RollBack {
+        /// The newest height.
+        height: u64,
+        /// What is missing.
+        why: &'static str,
+    },
+    /// A snapshot on disk.
+    #[error(transparent)]
+    Snapshot(#[from] statesync::SnapshotError),
     /// The database refused; after a failed write it takes no more until it is opened again.
     #[error("the state's database failed: {0}")]
     Database(#[from] fjall::Error),
@@ -109,17 +163,18 @@ pub struct Head {
     pub block_time_ms: u64,
 }
 
-impl Head {
-    /// The oldest height whose tree is kept.
-    pub fn oldest_kept(&self) -> u64 {
-        self.height.saturating_sub(VERSIONS_KEPT - 1)
-    }
+/// Where the state of a directory begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+struct First {
+    height: u64,
+    /// Made from a genesis file; else restored from a snapshot.
+    is_genesis: bool,
 }
 
 /// What a block changes: all that becomes durable together.
 #[derive(Debug, Default)]
 pub struct Update {
-    /// The block's height; 0 for the genesis state.
+    /// The block's height; for the genesis state the one before the chain's first block.
     pub height: u64,
     /// The block's time, unix ms.
     pub block_time_ms: u64,
@@ -165,38 +220,11 @@ struct Shared {
     /// Held while a batch is made and written: pruning must not remove the preimage of a key that
     /// a commit is about to bring back.
     write: Mutex<()>,
+    /// Heights of which the tree is kept.
+    versions_kept: u64,
 }
 
 impl Store {
-    /// Opens the state in `dir`, which is made if it is not there.
-    ///
-    /// # Errors
-    /// Another process has it, another layout, or the system refuses.
-    pub fn open(dir: &Path) -> Result<Self, StoreError> {
-        let directory = |source| StoreError::Directory { dir: dir.to_owned(), source };
-        std::fs::create_dir_all(dir).map_err(directory)?;
-        let db = match Database::builder(dir).worker_threads(1).open() {
-            Ok(db) => db,
-            Err(fjall::Error::Locked) => return Err(StoreError::Locked { dir: dir.to_owned() }),
-            Err(fjall::Error::Io(source)) => return Err(directory(source)),
-            Err(error) => return Err(error.into()),
-        };
-        let tables = Tables::open(&db)?;
-        match tables.meta.get(META_FORMAT)?.as_deref() {
-            Some([FORMAT]) => {}
-            Some([found, ..]) => return Err(StoreError::Format { found: *found }),
-            Some([]) => return Err(StoreError::Corrupt { what: "layout number" }),
-            None => {
-                let mut batch = db.batch().durability(Some(PersistMode::SyncAll));
-                batch.insert(&tables.meta, META_FORMAT, [FORMAT]);
-                batch.commit()?;
-            }
-        }
-        let shared = Arc::new(Shared { db, tables, write: Mutex::new(()) });
-        let pruner = Arc::new(prune::Pruner::start(Arc::clone(&shared)).map_err(directory)?);
-        Ok(Self { shared, pruner })
-    }
-
     /// The committed state as it is now; it stays so while later blocks are written.
     ///
     /// # Errors
@@ -222,15 +250,29 @@ impl Store {
     /// visible, and the store must be opened again.
     pub fn commit(&self, prepared: &Prepared) -> Result<(), StoreError> {
         let _write = self.shared.lock();
-        let head = self.snapshot()?.head();
-        if prepared.parent() != head {
+        let now = self.snapshot()?;
+        if prepared.parent() != now.head() {
             return Err(StoreError::OutOfOrder {
                 height: prepared.head().height,
-                head: head.map(|head| head.height),
+                head: now.head().map(|head| head.height),
             });
+        }
+        if now.is_restoring()? {
+            return Err(StoreError::HalfRestored);
         }
         let mut batch = self.shared.db.batch().durability(Some(PersistMode::SyncAll));
         prepared.write(&self.shared.tables, &mut batch)?;
+        let height = prepared.head().height;
+        if now.head().is_none() {
+            let first = First { height, is_genesis: true };
+            batch.insert(&self.shared.tables.meta, META_FIRST, tree::encode(&first));
+            batch.insert(&self.shared.tables.meta, META_OLDEST, height.to_be_bytes());
+        } else {
+            let kept = self.shared.versions_kept.max(1);
+            let oldest = height.saturating_sub(kept - 1).max(now.oldest());
+            // With the block, and before anything is removed: what is told to be kept is there.
+            batch.insert(&self.shared.tables.meta, META_OLDEST, oldest.to_be_bytes());
+        }
         fail::reach(Step::BeforeBatch, prepared.head().height);
         batch.commit()?;
         fail::reach(Step::AfterBatch, prepared.head().height);
@@ -260,22 +302,21 @@ impl Shared {
 }
 
 impl Tables {
-    fn open(db: &Database) -> Result<Self, StoreError> {
-        let table = |name: &str, is_point_read: bool| {
-            db.keyspace(name, || {
-                KeyspaceCreateOptions::default()
-                    .max_memtable_size(MEMTABLE_BYTES_MAX)
-                    .expect_point_read_hits(is_point_read)
-            })
-        };
-        Ok(Self {
-            nodes: table("nodes", true)?,
-            values: table("values", false)?,
-            preimages: table("preimages", true)?,
-            stale: table("stale", false)?,
-            flat: table("flat", false)?,
-            index: table("index", false)?,
-            meta: table("meta", true)?,
-        })
+    /// All but `meta`: each has a mark.
+    fn marked(&self) -> [&Keyspace; 6] {
+        [&self.nodes, &self.values, &self.preimages, &self.stale, &self.flat, &self.index]
     }
+
+    /// Says in each table and in `meta` what is committed, in the batch that commits it.
+    fn set_head(&self, batch: &mut OwnedWriteBatch, head: &Head) {
+        for table in self.marked() {
+            batch.insert(table, MARK, head.height.to_be_bytes());
+        }
+        batch.insert(&self.meta, head_key(head.height), tree::encode(head));
+        batch.insert(&self.meta, META_HEAD, tree::encode(head));
+    }
+}
+
+fn head_key(height: u64) -> Vec<u8> {
+    [META_HEADS, &height.to_be_bytes()].concat()
 }

@@ -11,8 +11,8 @@ use fjall::Readable;
 use jmt::KeyHash;
 
 use super::{
-    META_PRUNED, Shared, StoreError,
-    tree::{STALE_NODE, STALE_VALUE, value_key},
+    META_PRUNED, Shared, StoreError, head_key,
+    tree::{INDEX_ADDED, INDEX_REMOVED, STALE_NODE, STALE_VALUE, value_key},
 };
 
 /// Stale parts removed in one batch: a commit that comes meanwhile waits for one of them.
@@ -72,8 +72,10 @@ impl Shared {
     pub(super) fn prune_some(&self) -> Result<bool, StoreError> {
         let _write = self.lock();
         let snapshot = super::Snapshot::take(&self.db, self.tables.clone())?;
-        let Some(head) = snapshot.head() else { return Ok(false) };
-        let oldest = head.oldest_kept();
+        if snapshot.head().is_none() {
+            return Ok(false);
+        }
+        let oldest = snapshot.oldest();
         let from = snapshot.pruned_to()?;
         if from > oldest {
             return Ok(false);
@@ -90,6 +92,10 @@ impl Shared {
             parts += 1;
         }
         if parts < PARTS_PER_BATCH {
+            let heads = head_key(0)..head_key(oldest);
+            for guard in snapshot.view.range(&self.tables.meta, heads).take(PARTS_PER_BATCH) {
+                batch.remove(&self.tables.meta, guard.key()?);
+            }
             batch.insert(&self.tables.meta, META_PRUNED, past_end);
         }
         batch.commit()?;
@@ -111,6 +117,8 @@ impl Shared {
                 let version = u64::from_be_bytes(*version);
                 self.remove_values(snapshot, batch, &key_hash, version)?;
             }
+            // A version that is the oldest is not taken back.
+            Some((&(INDEX_ADDED | INDEX_REMOVED), _)) => {}
             _ => return Err(corrupt),
         }
         Ok(())

@@ -2,12 +2,16 @@
 
 use std::ops::Bound;
 
+use borsh::BorshDeserialize;
 use fjall::{Database, Readable};
 use jmt::{KeyHash, Sha256Jmt};
 use prost13::Message;
 use sha2::Sha256;
 
-use super::{Head, META_CHAIN_ID, META_HEAD, META_PRUNED, StoreError, Tables, tree::value_key};
+use super::{
+    First, Head, MARK, META_CHAIN_ID, META_FIRST, META_HEAD, META_OLDEST, META_PRUNED,
+    META_RESTORING, StoreError, Tables, head_key, tree::value_key,
+};
 
 /// The state at one height. Cheap to take; holding one keeps what it sees on disk.
 #[derive(Clone)]
@@ -16,6 +20,7 @@ pub struct Snapshot {
     pub(super) tables: Tables,
     head: Option<Head>,
     chain_id: Option<String>,
+    oldest: u64,
 }
 
 /// A value, or its absence, and the proof of it.
@@ -43,12 +48,29 @@ impl Snapshot {
                     .map_err(|_| StoreError::Corrupt { what: "chain id" })?,
             ),
         };
-        Ok(Self { view, tables, head, chain_id })
+        let oldest = number(&view, &tables, META_OLDEST)?;
+        Ok(Self { view, tables, head, chain_id, oldest })
     }
 
     /// What was committed last; `None` before the genesis state is.
     pub fn head(&self) -> Option<Head> {
         self.head
+    }
+
+    /// The oldest height whose values can be read and proved; 0 before the genesis state.
+    pub fn oldest(&self) -> u64 {
+        self.oldest
+    }
+
+    /// Whether the newest state is the one from the genesis file: no block came after it.
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn is_genesis(&self) -> Result<bool, StoreError> {
+        let first = self.first()?;
+        Ok(self.head.is_some_and(|head| {
+            first.is_some_and(|first| first.is_genesis && first.height == head.height)
+        }))
     }
 
     /// The chain's id; `None` before the genesis state is committed.
@@ -132,7 +154,7 @@ impl Snapshot {
         let Some(head) = self.head else {
             return Err(StoreError::Height { height, oldest: 0, newest: 0 });
         };
-        let (oldest, newest) = (head.oldest_kept(), head.height);
+        let (oldest, newest) = (self.oldest, head.height);
         if (oldest..=newest).contains(&height) {
             return Ok(());
         }
@@ -141,19 +163,48 @@ impl Snapshot {
 
     /// First version whose stale parts are still there.
     pub(super) fn pruned_to(&self) -> Result<u64, StoreError> {
-        match self.view.get(&self.tables.meta, META_PRUNED)? {
-            None => Ok(0),
-            Some(bytes) => bytes[..]
-                .try_into()
-                .map(u64::from_be_bytes)
-                .map_err(|_| StoreError::Corrupt { what: "mark of pruning" }),
-        }
+        number(&self.view, &self.tables, META_PRUNED)
+    }
+
+    /// What was committed at a height; `None`: it is not kept.
+    pub(super) fn head_at(&self, height: u64) -> Result<Option<Head>, StoreError> {
+        self.meta(&head_key(height), "earlier head")
+    }
+
+    /// Where this directory's state begins.
+    pub(super) fn first(&self) -> Result<Option<First>, StoreError> {
+        self.meta(META_FIRST, "first height")
+    }
+
+    /// Whether a state is coming in, chunk by chunk.
+    pub(super) fn is_restoring(&self) -> Result<bool, StoreError> {
+        Ok(self.view.contains_key(&self.tables.meta, META_RESTORING)?)
+    }
+
+    /// Whether a key is in an index.
+    pub(super) fn is_listed(&self, key: &[u8]) -> Result<bool, StoreError> {
+        Ok(self.view.contains_key(&self.tables.index, key)?)
+    }
+
+    fn meta<T: BorshDeserialize>(
+        &self,
+        key: &[u8],
+        what: &'static str,
+    ) -> Result<Option<T>, StoreError> {
+        let bytes = self.view.get(&self.tables.meta, key)?;
+        let read = |bytes: fjall::Slice| {
+            borsh::from_slice(&bytes).map_err(|_| StoreError::Corrupt { what })
+        };
+        bytes.map(read).transpose()
     }
 
     /// How many nodes and values of the tree are on disk, of all versions.
     #[cfg(test)]
     pub(super) fn tree_len(&self) -> (usize, usize, usize) {
-        let count = |table| self.view.len(table).unwrap();
+        let count = |table| {
+            let mark = usize::from(self.view.contains_key(table, MARK).unwrap());
+            self.view.len(table).unwrap() - mark
+        };
         (count(&self.tables.nodes), count(&self.tables.values), count(&self.tables.preimages))
     }
 }
@@ -165,8 +216,24 @@ impl Iterator for Entries {
     type Item = Result<(Vec<u8>, Vec<u8>), StoreError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let entry = self.0.next()?.into_inner();
-        Some(entry.map(|(key, value)| (key.to_vec(), value.to_vec())).map_err(StoreError::from))
+        loop {
+            match self.0.next()?.into_inner() {
+                Ok((key, _)) if key[..] == *MARK => {}
+                Ok((key, value)) => return Some(Ok((key.to_vec(), value.to_vec()))),
+                Err(error) => return Some(Err(error.into())),
+            }
+        }
+    }
+}
+
+/// A number of the table `meta`; 0 where it is not set.
+fn number(view: &fjall::Snapshot, tables: &Tables, key: &[u8]) -> Result<u64, StoreError> {
+    match view.get(&tables.meta, key)? {
+        None => Ok(0),
+        Some(bytes) => bytes[..]
+            .try_into()
+            .map(u64::from_be_bytes)
+            .map_err(|_| StoreError::Corrupt { what: "count of heights" }),
     }
 }
 

@@ -1,6 +1,9 @@
 //! What a state on disk promises: one root for one content, proofs, history, and no half blocks.
 
-use std::{path::PathBuf, sync::atomic::AtomicU32};
+use std::{
+    path::{Path, PathBuf},
+    sync::atomic::AtomicU32,
+};
 
 use ics23::{CommitmentProof, HostFunctionsManager};
 use proptest::prelude::*;
@@ -43,12 +46,12 @@ fn writes(text: &str) -> Writes {
     text.split_whitespace().map(write).collect()
 }
 
-fn update(height: u64, text: &str) -> Update {
+pub(crate) fn update(height: u64, text: &str) -> Update {
     Update { height, block_time_ms: 1000 * height, writes: writes(text), ..Update::default() }
 }
 
 #[track_caller]
-fn commit(store: &Store, height: u64, text: &str) -> [u8; 32] {
+pub(crate) fn commit(store: &Store, height: u64, text: &str) -> [u8; 32] {
     let prepared = store.prepare(update(height, text)).unwrap();
     store.commit(&prepared).unwrap();
     prepared.head().app_hash
@@ -135,7 +138,8 @@ fn a_layout_of_another_version_is_refused() {
     let dir = Dir::new();
     {
         let db = Database::builder(dir.path()).open().unwrap();
-        Tables::open(&db).unwrap().meta.insert(META_FORMAT, [9]).unwrap();
+        let options = fjall::KeyspaceCreateOptions::default;
+        db.keyspace("meta", options).unwrap().insert(META_FORMAT, [9]).unwrap();
     }
     let Err(error) = Store::open(dir.path()) else { panic!("another layout was opened") };
     assert!(matches!(error, StoreError::Format { found: 9 }), "{error}");
@@ -169,8 +173,8 @@ fn a_prepared_block_changes_nothing_until_it_is_committed() {
 fn heights_follow_one_another_and_a_block_is_committed_once() {
     let dir = Dir::new();
     let store = Store::open(dir.path()).unwrap();
-    assert!(matches!(store.prepare(update(1, "a=1")), Err(StoreError::OutOfOrder { .. })));
     commit(&store, 0, "a=1");
+    assert!(matches!(store.prepare(update(0, "a=1")), Err(StoreError::OutOfOrder { .. })));
     assert!(matches!(store.prepare(update(2, "a=2")), Err(StoreError::OutOfOrder { .. })));
     let one = store.prepare(update(1, "a=2")).unwrap();
     let other = store.prepare(update(1, "a=3")).unwrap();
@@ -290,7 +294,7 @@ fn pruning_resumes_where_it_was_when_the_process_ended() {
     commit(&store, last + 1, "a=x");
     store.prune_now().unwrap();
     let snapshot = store.snapshot().unwrap();
-    let oldest = snapshot.head().unwrap().oldest_kept();
+    let oldest = snapshot.oldest();
     assert_eq!(snapshot.value_at(b"a", oldest).unwrap(), Some(oldest.to_string().into()));
     assert_eq!(snapshot.tree_len().1 as u64, VERSIONS_KEPT);
 }

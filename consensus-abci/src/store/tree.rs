@@ -4,15 +4,18 @@ use borsh::BorshSerialize;
 use fjall::OwnedWriteBatch;
 use jmt::{
     KeyHash, Sha256Jmt, Version,
-    storage::{NodeKey, TreeUpdateBatch},
+    storage::{LeafNode, Node, NodeKey, TreeUpdateBatch},
 };
 use sha2::Sha256;
 
-use super::{Head, META_CHAIN_ID, META_HEAD, Snapshot, StoreError, Tables, Update, Writes};
+use super::{Head, META_CHAIN_ID, Snapshot, StoreError, Tables, Update, Writes};
 
 /// Kinds of entries of the table of stale parts.
 pub(super) const STALE_NODE: u8 = b'n';
 pub(super) const STALE_VALUE: u8 = b'v';
+/// What a version did to the indices, for taking it back.
+pub(super) const INDEX_ADDED: u8 = b'+';
+pub(super) const INDEX_REMOVED: u8 = b'-';
 
 /// An update with its root, ready to be committed on the state that it was made for.
 #[derive(Debug)]
@@ -26,7 +29,7 @@ pub struct Prepared {
 impl Prepared {
     pub(super) fn new(parent: &Snapshot, mut update: Update) -> Result<Self, StoreError> {
         let follows = match parent.head() {
-            None => update.height == 0,
+            None => true,
             Some(head) => head.height.checked_add(1) == Some(update.height),
         };
         if !follows {
@@ -36,11 +39,14 @@ impl Prepared {
             });
         }
         drop_unchanged(parent, &mut update.writes)?;
+        drop_unchanged_index(parent, &mut update)?;
         let hashed =
             update.writes.iter().map(|(key, value)| (KeyHash::with::<Sha256>(key), value.clone()));
-        let (root, tree) = Sha256Jmt::new(parent)
-            .put_value_set(hashed, update.height)
-            .map_err(StoreError::Tree)?;
+        let (root, tree) = match parent.head() {
+            None => Sha256Jmt::new(&NoTree).put_value_set(hashed, update.height),
+            Some(_) => Sha256Jmt::new(parent).put_value_set(hashed, update.height),
+        }
+        .map_err(StoreError::Tree)?;
         let head =
             Head { height: update.height, app_hash: root.0, block_time_ms: update.block_time_ms };
         Ok(Self { parent: parent.head(), head, update, tree })
@@ -98,16 +104,55 @@ impl Prepared {
         }
         for key in &self.update.index_removed {
             batch.remove(&tables.index, key.as_slice());
+            batch.insert(&tables.stale, stale_key(version, INDEX_REMOVED, key), []);
         }
         for key in &self.update.index_added {
             batch.insert(&tables.index, key.as_slice(), []);
+            batch.insert(&tables.stale, stale_key(version, INDEX_ADDED, key), []);
         }
         if let Some(chain_id) = &self.update.chain_id {
             batch.insert(&tables.meta, META_CHAIN_ID, chain_id.as_bytes());
         }
-        batch.insert(&tables.meta, META_HEAD, encode(&self.head));
+        tables.set_head(batch, &self.head);
         Ok(())
     }
+}
+
+/// The tree before the genesis state, whatever height the chain begins at.
+struct NoTree;
+
+impl jmt::storage::TreeReader for NoTree {
+    fn get_node_option(&self, key: &NodeKey) -> anyhow::Result<Option<Node>> {
+        Ok((key.nibble_path().num_nibbles() == 0).then_some(Node::Null))
+    }
+
+    fn get_value_option(&self, _: Version, _: KeyHash) -> anyhow::Result<Option<jmt::OwnedValue>> {
+        Ok(None)
+    }
+
+    fn get_rightmost_leaf(&self) -> anyhow::Result<Option<(NodeKey, LeafNode)>> {
+        Ok(None)
+    }
+}
+
+/// What is listed already, or is not listed anyway, does not change.
+fn drop_unchanged_index(parent: &Snapshot, update: &mut Update) -> Result<(), StoreError> {
+    // A key in both lists stays: removals come first.
+    update.index_removed = std::mem::take(&mut update.index_removed)
+        .into_iter()
+        .filter(|key| !update.index_added.contains(key))
+        .collect();
+    let mut failed = Ok(());
+    let mut is_listed = |key: &[u8]| match parent.is_listed(key) {
+        Ok(is_listed) => Some(is_listed),
+        Err(error) => {
+            failed = Err(error);
+            None
+        }
+    };
+    update.index_removed.retain(|key| is_listed(key) == Some(true));
+    update.index_added.retain(|key| is_listed(key) == Some(false));
+    failed
 }
 
 /// A value that is written as it was would cost a path of new nodes for nothing.
@@ -123,7 +168,7 @@ fn drop_unchanged(parent: &Snapshot, writes: &mut Writes) -> Result<(), StoreErr
     failed
 }
 
-fn encode(value: &impl BorshSerialize) -> Vec<u8> {
+pub(super) fn encode(value: &impl BorshSerialize) -> Vec<u8> {
     borsh::to_vec(value).expect("writing to memory does not fail")
 }
 
@@ -148,6 +193,6 @@ pub(super) fn value_key(key_hash: &KeyHash, version: Version) -> [u8; 40] {
 }
 
 /// `version u64 big-endian ‖ kind ‖ what became stale in that version`.
-fn stale_key(version: Version, kind: u8, what: &[u8]) -> Vec<u8> {
+pub(super) fn stale_key(version: Version, kind: u8, what: &[u8]) -> Vec<u8> {
     [&version.to_be_bytes()[..], &[kind], what].concat()
 }
