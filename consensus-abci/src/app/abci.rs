@@ -3,9 +3,11 @@
 use bytes::Bytes;
 use chain_types::CODESPACE;
 use tendermint_proto::v0_38::abci::{
-    CheckTxType, RequestCheckTx, RequestFinalizeBlock, RequestInfo, RequestInitChain,
-    RequestPrepareProposal, RequestProcessProposal, RequestQuery, ResponseCheckTx, ResponseCommit,
-    ResponseFinalizeBlock, ResponseInfo, ResponseInitChain, ResponsePrepareProposal,
+    CheckTxType, RequestApplySnapshotChunk, RequestCheckTx, RequestFinalizeBlock, RequestInfo,
+    RequestInitChain, RequestLoadSnapshotChunk, RequestOfferSnapshot, RequestPrepareProposal,
+    RequestProcessProposal, RequestQuery, ResponseApplySnapshotChunk, ResponseCheckTx,
+    ResponseCommit, ResponseFinalizeBlock, ResponseInfo, ResponseInitChain, ResponseListSnapshots,
+    ResponseLoadSnapshotChunk, ResponseOfferSnapshot, ResponsePrepareProposal,
     ResponseProcessProposal, ResponseQuery, response_process_proposal::ProposalStatus,
 };
 
@@ -17,12 +19,19 @@ use crate::{
 
 impl Application for App {
     fn info(&self, _request: RequestInfo) -> Result<ResponseInfo, ApplicationError> {
-        let head = self.committed().snapshot.head();
+        let committed = self.committed();
+        let snapshot = &committed.snapshot.0;
+        let head = snapshot.head();
+        // Before its first block a chain is at height 0, whatever height that block will have.
+        let is_genesis = snapshot
+            .is_genesis()
+            .map_err(|error| Failure::from(error).of(Method::Info))?;
         Ok(ResponseInfo {
             data: "sutantra".to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             app_version: APP_VERSION,
             last_block_height: head
+                .filter(|_| !is_genesis)
                 .map_or(0, |head| i64::try_from(head.height).unwrap_or(i64::MAX)),
             last_block_app_hash: head
                 .map_or_else(Bytes::new, |head| Bytes::copy_from_slice(&head.app_hash)),
@@ -86,6 +95,36 @@ impl Application for App {
     fn query(&self, request: RequestQuery) -> Result<ResponseQuery, ApplicationError> {
         query::answer(&self.committed().snapshot, &request)
             .map_err(|error| Failure::State(error).of(Method::Query))
+    }
+
+    fn list_snapshots(&self) -> Result<ResponseListSnapshots, ApplicationError> {
+        let snapshots = self
+            .listed_snapshots()
+            .map_err(|error| Failure::from(error).of(Method::ListSnapshots))?;
+        Ok(ResponseListSnapshots { snapshots })
+    }
+
+    fn load_snapshot_chunk(
+        &self,
+        request: RequestLoadSnapshotChunk,
+    ) -> Result<ResponseLoadSnapshotChunk, ApplicationError> {
+        let RequestLoadSnapshotChunk { height, format, chunk } = request;
+        Ok(ResponseLoadSnapshotChunk { chunk: self.snapshot_chunk(height, format, chunk) })
+    }
+
+    fn offer_snapshot(
+        &self,
+        request: RequestOfferSnapshot,
+    ) -> Result<ResponseOfferSnapshot, ApplicationError> {
+        let result = self.consider(request).map_err(|error| error.of(Method::OfferSnapshot))?;
+        Ok(ResponseOfferSnapshot { result: result.into() })
+    }
+
+    fn apply_snapshot_chunk(
+        &self,
+        request: RequestApplySnapshotChunk,
+    ) -> Result<ResponseApplySnapshotChunk, ApplicationError> {
+        self.take_chunk(request).map_err(|error| error.of(Method::ApplySnapshotChunk))
     }
 }
 

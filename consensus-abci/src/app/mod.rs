@@ -25,6 +25,7 @@ mod relays;
 mod signatures;
 mod stake;
 mod state;
+mod statesync;
 mod streams;
 
 use std::{
@@ -59,6 +60,7 @@ use self::{
     signatures::SignatureCache,
     stake::PowerUpdate,
     state::{BlockState, decode},
+    statesync::StateSync,
 };
 pub use self::{
     books::Audit,
@@ -69,6 +71,7 @@ pub use self::{
     read::StateSnapshot,
     redeem::{ENTRY_OUTCOME_BYTES, EntryOutcome},
     state::StateError,
+    statesync::Options,
 };
 use crate::store::{Prepared, Store, StoreError, Update, Writes};
 
@@ -83,6 +86,7 @@ pub struct App {
     waiting: Mutex<Waiting>,
     verified: Mutex<SignatureCache>,
     subscribers: Mutex<Subscribers>,
+    statesync: StateSync,
 }
 
 /// What queries and CheckTx see.
@@ -116,7 +120,16 @@ impl App {
     /// # Errors
     /// See [`StoreError`] and [`StateError`]; each is a sentence for the operator.
     pub fn open(dir: &Path) -> Result<Self, AppError> {
-        let store = Store::open(dir)?;
+        Self::open_with(dir, Options::default())
+    }
+
+    /// As [`App::open`], kept as `options` say.
+    ///
+    /// # Errors
+    /// As [`App::open`].
+    pub fn open_with(dir: &Path, options: Options) -> Result<Self, AppError> {
+        let store = Store::open_with(dir, options.versions_kept)?;
+        let statesync = StateSync::start(dir, &options)?;
         let committed = Committed::of(&store)?;
         Ok(Self {
             store,
@@ -125,6 +138,7 @@ impl App {
             waiting: Mutex::default(),
             verified: Mutex::default(),
             subscribers: Mutex::default(),
+            statesync,
         })
     }
 
@@ -391,6 +405,7 @@ impl App {
         let Finalized { prepared, events, results } = finalized;
         self.store.commit(&prepared)?;
         self.refresh()?;
+        self.snapshot_if_due();
         lock(&self.waiting).clear();
         {
             let mut verified = lock(&self.verified);
