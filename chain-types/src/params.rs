@@ -181,10 +181,6 @@ impl Params {
         check(self.validators_max > 0, "params.validators_max is zero: nobody could vote");
         check(!self.power_unit.is_zero(), "params.power_unit is zero");
         check(
-            self.power_of(Balance::MAX) <= POWER_MAX,
-            "params.power_unit is too small: all power must stay below 2^60",
-        );
-        check(
             self.delegation_min >= DELEGATION_MIN,
             "params.delegation_min is below 2^29 units: rewards could not be counted",
         );

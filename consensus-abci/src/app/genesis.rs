@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chain_types::{
     Account, AccountId, Balance, Params, Payload, StateKey, Supply, Transaction, hex,
+    params::POWER_MAX,
     staking::{
         Delegation, Rewards, SigningInfo, Validator, consensus_address, possession_preimage,
     },
@@ -102,8 +103,14 @@ impl AppState {
         if self.accounts.is_empty() {
             faults.push("there is no account: nobody could ever pay a fee".to_owned());
         }
-        if self.supply().is_none() {
-            faults.push("the supply is not below 2^96 units".to_owned());
+        match self.supply() {
+            None => faults.push("the supply is not below 2^96 units".to_owned()),
+            Some(all) if !self.gentxs.is_empty() && self.params.power_of(all) > POWER_MAX => {
+                let sentence = "params.power_unit is too small: all that can be staked must weigh \
+                                2^60 at most";
+                faults.push(sentence.to_owned());
+            }
+            Some(_) => {}
         }
         faults
     }
