@@ -16,12 +16,13 @@ pub struct Asset {
 /// The file to serve at a URL path, `None` when there is none.
 ///
 /// Pages have addresses of their own: `/` is Home, `/publish`, `/network` and `/wallet` are what they
-/// say, and `/watch/{stream}` is Watch for any stream: the page itself finds out whether it is live.
+/// say, `/watch/{stream}` is Watch for any stream: the page itself finds out whether it is live. Below
+/// `/network/` every address is a view of the explorer.
 pub fn asset(path: &str) -> Option<&'static Asset> {
     let file = match path.strip_prefix('/')? {
         "" => "index.html",
         "publish" => "publish.html",
-        "network" => "network.html",
+        page if page == "network" || page.starts_with("network/") => "network.html",
         "wallet" => "wallet.html",
         page if page == "watch" || page.starts_with("watch/") => "watch.html",
         // One address per page, so that a link can be compared and cached.
@@ -67,6 +68,26 @@ static ASSETS: &[Asset] = assets! {
     "lib/explorer.js"
     "lib/format.js"
     "lib/http.js"
+    "lib/network/account.js"
+    "lib/network/block.js"
+    "lib/network/book.js"
+    "lib/network/decisions.js"
+    "lib/network/feed.js"
+    "lib/network/history.js"
+    "lib/network/market.js"
+    "lib/network/overview.js"
+    "lib/network/parts.js"
+    "lib/network/plot.js"
+    "lib/network/purse.js"
+    "lib/network/records.js"
+    "lib/network/routes.js"
+    "lib/network/search.js"
+    "lib/network/signatures.js"
+    "lib/network/stake-panel.js"
+    "lib/network/stake-rules.js"
+    "lib/network/stake.js"
+    "lib/network/validator.js"
+    "lib/network/validators.js"
     "lib/pattern.js"
     "lib/pay-panel.js"
     "lib/pay-view.js"
@@ -106,6 +127,7 @@ static ASSETS: &[Asset] = assets! {
     "publish.html"
     "publish.js"
     "style.css"
+    "top.js"
     "wallet.html"
     "wallet.js"
     "watch.html"
@@ -187,6 +209,8 @@ mod tests {
         check("/", Some("index.html"));
         check("/publish", Some("publish.html"));
         check("/network", Some("network.html"));
+        check("/network/validators", Some("network.html"));
+        check("/network/blocks/7", Some("network.html"));
         check("/wallet", Some("wallet.html"));
         check("/lib/wallet/pay.js", Some("lib/wallet/pay.js"));
         check("/watch/demo", Some("watch.html"));
@@ -202,6 +226,8 @@ mod tests {
         check("/wallet.html", None);
         check("/wallet/", None);
         check("/watching", None);
+        check("/networks", None);
+        check("/network.html", None);
         check("/../Cargo.toml", None);
         check("/lib/", None);
         check("/lib/diagnostics.d.ts", None);

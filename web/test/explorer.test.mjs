@@ -28,10 +28,12 @@ test("every kind of transaction has a sentence of its own", () => {
   for (const [kind, sentence] of said) assert.doesNotMatch(String(sentence), /undefined|of kind/, String(kind));
 });
 
-test("a search is a height, an id, or a hint", () => {
+test("a search is a height, an id, an address, a name, or a hint", () => {
   assert.deepEqual(searchFor(" 42 "), { kind: "height", height: 42 });
   assert.deepEqual(searchFor(`0x${"AB".repeat(32)}`), { kind: "id", id: "ab".repeat(32) });
-  for (const text of ["", "abc", "-1", "ab".repeat(31)]) assert.equal(searchFor(text).kind, "nothing", text);
+  assert.deepEqual(searchFor("ab".repeat(20)), { kind: "address", address: "AB".repeat(20) });
+  assert.deepEqual(searchFor(" Löwe "), { kind: "name", name: "Löwe" });
+  for (const text of ["", " ", "x", "ab".repeat(31), "ab".repeat(33)]) assert.equal(searchFor(text).kind, "nothing", text);
 });
 
 test("money moved in a block is the sum of its events", () => {

@@ -3,7 +3,8 @@
 
 import { toHex } from "../pages/lib/wallet/bytes.js";
 import { ChainError } from "../pages/lib/wallet/chain.js";
-import { transactionHash } from "../pages/lib/wallet/transaction.js";
+import { decodeTransaction, transactionHash } from "../pages/lib/wallet/transaction.js";
+import { FakeStake } from "./fake-stake.mjs";
 import { FakeChain, PAYEE, STREAM } from "./wallet-world.mjs";
 
 const BLOCK_MS = 1000;
@@ -14,6 +15,7 @@ const json = (value) => JSON.stringify(value, (_, each) => (typeof each === "big
 
 export class ChainFace {
   chain = new FakeChain();
+  stake = new FakeStake();
   /** @type {{ height: number, timeMs: number, txs: { bytes: Uint8Array, code: number }[] }[]} */
   blocks = [];
   /** @type {Map<string, { height: number, bytes: Uint8Array, code: number }>} */
@@ -41,6 +43,10 @@ export class ChainFace {
     let code = 0;
     try {
       await this.chain.submit(bytes);
+      const { body } = decodeTransaction(bytes);
+      const account = await this.chain.account(body.signer);
+      const pays = this.stake.apply(body.signer, body.payload, this.blocks.length);
+      this.chain.accounts.set(body.signer, { ...account, balance: account.balance - pays });
     } catch (error) {
       if (!(error instanceof ChainError) || !error.charged) return { code: error instanceof ChainError ? error.code : 1, hash: "" };
       code = error.code;
@@ -49,9 +55,11 @@ export class ChainFace {
     return { code: 0, hash: await transactionHash(bytes) };
   }
 
-  /** @param {string} path @returns {Promise<unknown>} null: no such record */
-  async #query(path) {
-    const [, what, id, by] = path.split("/");
+  /** @param {string} path @param {number} height @returns {Promise<unknown>} null: no such record */
+  async #query(path, height = this.blocks.length) {
+    const [, what = "", id, by] = path.split("/");
+    const staked = this.stake.query(what, id ?? "");
+    if (staked !== undefined) return staked;
     switch (what) {
       case "account":
         return this.chain.accounts.get(id ?? "") ?? null;
@@ -68,7 +76,7 @@ export class ChainFace {
       case "channels":
         return id === "by-payer" ? this.chain.channelsOf(by ?? "") : [...this.chain.channels.values()];
       case "supply":
-        return { genesis: GENESIS, burned: GENESIS / 40n, current: GENESIS, fee_pool: 12_345_678n };
+        return { genesis: GENESIS, burned: GENESIS / 40n + BigInt(height ** 2) * 10_000n, current: GENESIS, fee_pool: 12_345_678n, bonded: BigInt(102_761 + Math.floor(height / 13) * 7) * 10n ** 9n, rewards_held: 5_000_000n };
       default:
         return null;
     }
@@ -80,7 +88,7 @@ export class ChainFace {
     const block = this.blocks[height - 1];
     switch (method) {
       case "abci_query": {
-        const record = await this.#query(String(params.path));
+        const record = await this.#query(String(params.path), height);
         return { response: record === null ? { code: 6, log: "no such record" } : { code: 0, value: Buffer.from(json(record)).toString("base64") } };
       }
       case "broadcast_tx_sync":
@@ -102,6 +110,16 @@ export class ChainFace {
         return { block_id: { hash: "AB".repeat(32) }, block: { header: this.#header(block), data: { txs: block.txs.map(({ bytes }) => Buffer.from(bytes).toString("base64")) } } };
       case "block_results":
         return { txs_results: block?.txs.map(({ code }) => ({ code, events: [] })) ?? [] };
+      case "validators": {
+        const voting = this.stake.voting();
+        return { block_height: String(height), total: String(voting.length), validators: voting.map(({ address, power }) => ({ address, voting_power: power, pub_key: { value: "" } })) };
+      }
+      case "commit":
+        return { signed_header: { commit: { signatures: this.stake.validators.flatMap((each, at) => (each.status === "voting" ? [{ block_id_flag: this.stake.signs(at, height) ? 2 : 1, validator_address: this.stake.signs(at, height) ? each.address : "" }] : [])) } } };
+      case "tx_search":
+        return { txs: [], total_count: "0" };
+      case "block_search":
+        return { blocks: [], total_count: "0" };
       default:
         throw new Error(`no method ${method}`);
     }
@@ -109,7 +127,7 @@ export class ChainFace {
 
   /** @param {{ height: number, timeMs: number }} block */
   #header({ height, timeMs }) {
-    return { height: String(height), time: new Date(timeMs).toISOString(), app_hash: "CD".repeat(32) };
+    return { height: String(height), time: new Date(timeMs).toISOString(), app_hash: "CD".repeat(32), validators_hash: "EE".repeat(32), proposer_address: this.stake.voting()[height % 4]?.address ?? "" };
   }
 
   /**
@@ -127,11 +145,16 @@ export class ChainFace {
     }
     if (path.startsWith("/api/earnings/")) return json({ paid_viewers: 3, owed: "41000000", accepted: "44000000", redeemed: "12000000" });
     if (path !== "/rpc") return null;
-    const call = JSON.parse(body);
+    const asked = JSON.parse(body);
+    return json(Array.isArray(asked) ? await Promise.all(asked.map((call) => this.#respond(call))) : await this.#respond(asked));
+  }
+
+  /** @param {any} call */
+  async #respond(call) {
     try {
-      return json({ jsonrpc: "2.0", id: call.id, result: await this.#call(call) });
+      return { jsonrpc: "2.0", id: call.id, result: await this.#call(call) };
     } catch (error) {
-      return json({ jsonrpc: "2.0", id: call.id, error: { code: -32603, message: "Internal error", data: error instanceof Error ? error.message : String(error) } });
+      return { jsonrpc: "2.0", id: call.id, error: { code: -32603, message: "Internal error", data: error instanceof Error ? error.message : String(error) } };
     }
   }
 

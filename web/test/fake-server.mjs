@@ -113,8 +113,9 @@ export async function startFakeServer({ streams = STREAMS, tokens = false, chain
 function fileFor(path) {
   if (path === "/") return "index.html";
   if (/^\/(publish|network|wallet)$/.test(path)) return `${path.slice(1)}.html`;
+  if (path.startsWith("/network/")) return "network.html";
   if (/^\/watch(\/|$)/.test(path)) return "watch.html";
-  return /^\/(lib\/(wallet\/)?)?[a-z0-9-]+\.(js|css|svg)$/.test(path) ? path.slice(1) : null;
+  return /^\/(lib\/((wallet|network)\/)?)?[a-z0-9-]+\.(js|css|svg)$/.test(path) ? path.slice(1) : null;
 }
 
 if (import.meta.url === pathToFileURL(process.argv[1] ?? "").href) {

@@ -95,13 +95,16 @@ export function moneyIn(events) {
 /**
  * What a person may look for.
  * @param {string} text
- * @returns {{ kind: "height", height: number } | { kind: "id", id: string } | { kind: "nothing", why: string }}
+ * @returns {{ kind: "height", height: number } | { kind: "id", id: string } | { kind: "address", address: string } | { kind: "name", name: string } | { kind: "nothing", why: string }}
  */
 export function searchFor(text) {
   const trimmed = text.trim().replace(/^0x/i, "");
   if (/^\d{1,15}$/.test(trimmed)) return { kind: "height", height: Number(trimmed) };
   if (/^[0-9a-f]{64}$/i.test(trimmed)) return { kind: "id", id: trimmed.toLowerCase() };
-  return { kind: "nothing", why: "Type a block's height, or the 64 hexadecimal digits of a transaction, an account, a stream or a pool." };
+  if (/^[0-9a-f]{40}$/i.test(trimmed)) return { kind: "address", address: trimmed.toUpperCase() };
+  if (/^[0-9a-f]{16,}$/i.test(trimmed)) return { kind: "nothing", why: `An id has 64 hexadecimal digits, this has ${trimmed.length}: copy all of it.` };
+  if (trimmed.length >= 2) return { kind: "name", name: trimmed };
+  return { kind: "nothing", why: "Type a block's height, the 64 hexadecimal digits of a transaction, an account, a stream or a pool, or a validator's name." };
 }
 
 /**

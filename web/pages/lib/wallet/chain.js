@@ -12,6 +12,11 @@ import { DOMAINS } from "./preimage.js";
 
 /** How often a transaction that was sent is asked for. */
 const POLL_MS = 200;
+/** Questions of one batch: what CometBFT takes. */
+const BATCH = 10;
+/** Records of one answer, and answers that are asked for, of a long list. */
+const LIST_RECORDS = 500;
+const LIST_PAGES = 10;
 /** A transaction that is in no block by then is reported as lost; it may still come. */
 const INCLUSION_MS = 30_000;
 
@@ -161,14 +166,53 @@ export class Chain {
     return result;
   }
 
-  /** @param {string} path of `abci_query` @returns {Promise<any>} null: no such record */
-  async query(path) {
-    const { response } = await this.call("abci_query", { path, data: "", height: "0", prove: false });
+  /**
+   * Several calls at once.
+   * @param {[method: string, params: Record<string, unknown>][]} calls
+   * @returns {Promise<any[]>} results in the order of the calls, null where there is none
+   */
+  async batch(calls) {
+    /** @type {any[]} */
+    const results = [];
+    for (let at = 0; at < calls.length; at += BATCH) {
+      const part = calls.slice(at, at + BATCH).map(([method, params], index) => ({ jsonrpc: "2.0", id: index, method, params }));
+      const response = await request(this.info.rpc, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(part), cache: "no-store" });
+      const answers = [await response.json()].flat();
+      results.push(...part.map(({ id }) => answers.find((answer) => answer.id === id)?.result ?? null));
+    }
+    return results;
+  }
+
+  /**
+   * @param {string} path of `abci_query`
+   * @param {{ height?: number, data?: string }} [more] an older height; what follows which record, hex
+   * @returns {Promise<any>} null: no such record
+   */
+  async query(path, { height = 0, data = "" } = {}) {
+    const { response } = await this.call("abci_query", { path, data, height: String(height), prove: false });
     const code = Number(response.code ?? 0);
     if (code === 6) return null;
     if (code !== 0) throw new ChainError(code, sentenceFor(code, String(response.log ?? "")), { log: String(response.log ?? "") });
     if (!response.value) return null;
     return JSON.parse(new TextDecoder().decode(fromBase64(response.value)));
+  }
+
+  /**
+   * A whole list, however many answers it takes.
+   * @param {string} path of `abci_query`
+   * @param {(record: any) => string} keyOf the id by which it is ordered, hex
+   * @returns {Promise<any[]>}
+   */
+  async list(path, keyOf) {
+    /** @type {any[]} */
+    const all = [];
+    for (let page = 0; page < LIST_PAGES; page += 1) {
+      const last = all.at(-1);
+      const records = (await this.query(path, { data: last === undefined ? "" : keyOf(last) })) ?? [];
+      all.push(...records);
+      if (records.length < LIST_RECORDS) break;
+    }
+    return all;
   }
 
   /** @param {string} account hex @returns {Promise<{ balance: bigint, nonce: number }>} zeros: the chain does not know it yet */
@@ -183,8 +227,8 @@ export class Chain {
   }
 
   /** @returns {Promise<StreamRecord[]>} */
-  async streams() {
-    return (await this.query("/streams")) ?? [];
+  streams() {
+    return this.list("/streams", ({ id }) => id);
   }
 
   /** @param {string} channel hex @returns {Promise<ChannelRecord | null>} */
@@ -195,7 +239,7 @@ export class Chain {
 
   /** @param {string} payer hex @returns {Promise<ChannelRecord[]>} */
   async channelsOf(payer) {
-    const list = (await this.query(`/channels/by-payer/${payer}`)) ?? [];
+    const list = await this.list(`/channels/by-payer/${payer}`, (entry) => entry.id ?? entry);
     return Promise.all(list.map((/** @type {any} */ entry) => (typeof entry === "string" ? this.channel(entry) : asChannel(entry)))).then((all) =>
       all.filter((one) => one !== null),
     );

@@ -162,6 +162,12 @@ export class PaymentWallet extends TypedEvents {
     return given;
   }
 
+  /** What the chain takes for a transaction now. @param {import("./transaction.js").Payload} payload */
+  feeOf(payload) {
+    const body = { signer: toHex(this.key.publicKey), fee_payer: null, nonce: 0, valid_until_height: 0, fee: "0", payload };
+    return feeMin(/** @type {any} */ (this.chain.info.params), payload, encodeBody(body).length + SIGNATURE_BYTES);
+  }
+
   /**
    * Signs and sends one transaction, and waits for its block. One at a time for each account, over
    * all tabs: the next nonce is then always the chain's.
