@@ -1,26 +1,32 @@
-//! What FinalizeBlock and Commit cost for each kind of transaction, printed in microseconds.
+//! What CheckTx, FinalizeBlock and Commit cost for each kind of transaction, printed in microseconds.
 //!
 //! `cargo run --release -p consensus-abci --example finalize_cost [ACCOUNTS]`: a state of so many
 //! accounts (default 10,000), then blocks of transactions of one kind each. Signatures are verified
-//! in the block, as on a validator that did not see the transactions before. Reserves, tickets and
-//! the like differ from the transfer by the records that they touch; the tree's share grows with
-//! the state.
+//! in CheckTx, as on a validator that saw the transactions before; where it says `unseen` they are
+//! verified in the block, and the column of CheckTx is empty. Reserves, tickets and the like differ
+//! from the transfer by the records that they touch; the tree's share grows with the state.
 
-use std::{collections::BTreeMap, error::Error, time::Instant};
+use std::{
+    collections::BTreeMap,
+    error::Error,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use chain_types::{
     AccountId, Balance, ChannelId, Params, Payload, Policy, Price, RelayFacts, ReserveRequest,
-    SigningKey, SplitShares, StreamId, TransactionBody, Voucher,
+    SigningKey, SplitShares, StreamId, TransactionBody, Voucher, hex,
+    staking::{self, Commission},
 };
 use consensus_abci::{
     app::{App, AppState, GenesisAccount},
     application::Application,
 };
+use ed25519_dalek::Signer;
 use sha2::{Digest, Sha256};
 use tendermint_proto::{
     google::protobuf::Timestamp,
-    v0_38::abci::{RequestFinalizeBlock, RequestInitChain},
+    v0_38::abci::{RequestCheckTx, RequestFinalizeBlock, RequestInitChain},
 };
 
 const CHAIN_ID: &str = "sutantra-cost-1";
@@ -48,6 +54,10 @@ struct Chain {
 impl Chain {
     /// Runs one block and says what a transaction of it cost; all of them must be done.
     fn block(&mut self, what: &str, payloads: Vec<(u64, Payload)>) -> Outcome<()> {
+        self.run(what, payloads, true)
+    }
+
+    fn run(&mut self, what: &str, payloads: Vec<(u64, Payload)>, is_seen: bool) -> Outcome<()> {
         let params = self.app.snapshot().params()?;
         let count = payloads.len();
         let mut txs = Vec::with_capacity(count);
@@ -65,6 +75,15 @@ impl Chain {
             body.fee = params.fee_min(&body.payload, body.signed_len_bytes());
             txs.push(Bytes::from(body.sign(&key(who), CHAIN_ID).encode()));
         }
+        let begin = Instant::now();
+        for tx in txs.iter().filter(|_| is_seen) {
+            let checked =
+                self.app.check_tx(RequestCheckTx { tx: tx.clone(), ..Default::default() })?;
+            if checked.code != 0 {
+                return Err(format!("{what}: {}", checked.log).into());
+            }
+        }
+        let checked = begin.elapsed();
         self.height += 1;
         let time = Some(Timestamp { seconds: 1_700_000_000 + self.height, nanos: 0 });
         let request = RequestFinalizeBlock { txs, height: self.height, time, ..Default::default() };
@@ -78,9 +97,15 @@ impl Chain {
                 return Err(format!("{what}: code {}: {}", result.code, result.log).into());
             }
         }
-        let each = finalized.as_secs_f64() * 1e6 / count.max(1) as f64;
-        let (finalized, committed) = (finalized.as_secs_f64() * 1e3, committed.as_secs_f64() * 1e3);
-        println!("{what:<24}{count:>6}{each:>12.1}{finalized:>14.2}{committed:>12.2}");
+        let each = |time: Duration| time.as_secs_f64() * 1e6 / count.max(1) as f64;
+        let check = match is_seen && count > 0 {
+            true => format!("{:.1}", each(checked)),
+            false => String::new(),
+        };
+        let whole = finalized.as_secs_f64() * 1e3;
+        let each = each(finalized);
+        let committed = committed.as_secs_f64() * 1e3;
+        println!("{what:<24}{count:>6}{check:>10}{each:>12.1}{whole:>14.2}{committed:>12.2}");
         Ok(())
     }
 }
@@ -92,7 +117,7 @@ fn each(payload: impl Fn(u64) -> Payload) -> Vec<(u64, Payload)> {
 fn main() -> Outcome<()> {
     let accounts: u64 = std::env::args().nth(1).map_or(Ok(10_000), |text| text.parse())?;
     let dir = std::env::temp_dir().join(format!("sutantra-finalize-cost-{}", std::process::id()));
-    let result = measure(accounts.max(PER_BLOCK + 1), &dir);
+    let result = measure(accounts.max(2_000), &dir);
     std::fs::remove_dir_all(&dir)?;
     result
 }
@@ -101,8 +126,13 @@ fn measure(accounts: u64, dir: &std::path::Path) -> Outcome<()> {
     let app = App::open(dir)?;
     let account = |at| GenesisAccount { account: id(at), balance: Balance::of(1 << 45) };
     let params = Params { close_window_blocks: 1, close_window_ms: 0, ..Params::for_tests() };
-    let state =
-        AppState { params, accounts: (0..accounts).map(account).collect(), ..AppState::default() };
+    let accounts_and_operators = (0..accounts).chain(OPERATORS);
+    let state = AppState {
+        params,
+        accounts: accounts_and_operators.map(account).collect(),
+        gentxs: OPERATORS.map(gentx).to_vec(),
+        ..AppState::default()
+    };
     app.init_chain(RequestInitChain {
         time: Some(Timestamp { seconds: 1_700_000_000, nanos: 0 }),
         chain_id: CHAIN_ID.to_owned(),
@@ -113,11 +143,13 @@ fn measure(accounts: u64, dir: &std::path::Path) -> Outcome<()> {
     let mut chain = Chain { app, height: 0, nonces: BTreeMap::new() };
     println!("{accounts} accounts, blocks of {PER_BLOCK}, {ENTRIES} entries in a redeem");
     println!(
-        "{:<24}{:>6}{:>12}{:>14}{:>12}",
-        "kind", "count", "µs each", "finalize ms", "commit ms"
+        "{:<24}{:>6}{:>10}{:>12}{:>14}{:>12}",
+        "kind", "count", "check µs", "finalize µs", "finalize ms", "commit ms"
     );
     chain.block("an empty block", Vec::new())?;
-    streams(&mut chain, accounts)?;
+    transfers(&mut chain, accounts)?;
+    stake(&mut chain)?;
+    streams(&mut chain)?;
     channels(&mut chain)
 }
 
@@ -138,9 +170,56 @@ fn relay(at: u64) -> RelayFacts {
     }
 }
 
-fn streams(chain: &mut Chain, accounts: u64) -> Outcome<()> {
-    let amount = Balance::of(1_000_000);
-    chain.block("transfer", each(|at| Payload::Transfer { to: id(accounts - 1 - at), amount }))?;
+/// Operators of the genesis, behind all who send here.
+const OPERATORS: [u64; 2] = [2_000_000_000, 2_000_000_001];
+
+/// A validator's transaction in the genesis.
+fn gentx(at: u64) -> String {
+    let operator = id(at);
+    let consensus = key(at + 100);
+    let possession = staking::possession_preimage(&operator, CHAIN_ID);
+    let body = TransactionBody {
+        signer: operator,
+        fee_payer: None,
+        nonce: 0,
+        valid_until_height: 0,
+        fee: Balance::ZERO,
+        payload: Payload::CreateValidator {
+            consensus_key: AccountId::from(&consensus),
+            possession: consensus.sign(possession.as_slice()).to_bytes(),
+            moniker: "validator".to_owned(),
+            website: String::new(),
+            commission: Commission { bps: 1_000, max_bps: 2_000, step_bps: 100 },
+            self_delegation: Balance::of(1 << 40),
+        },
+    };
+    hex::text(&body.sign(&key(at), CHAIN_ID).encode())
+}
+
+/// As many as a full block has, and from few accounts to few.
+fn transfers(chain: &mut Chain, accounts: u64) -> Outcome<()> {
+    let transfer = |at: u64| {
+        let to = id(accounts - 1 - at % 1_000);
+        (at % 1_000, Payload::Transfer { to, amount: Balance::of(1_000_000) })
+    };
+    let some = |count: u64| (0..count).map(transfer).collect::<Vec<_>>();
+    chain.block("transfer", some(PER_BLOCK))?;
+    chain.run("transfer, unseen", some(PER_BLOCK), false)?;
+    chain.block("transfer", some(3_000))?;
+    chain.run("transfer, unseen", some(3_000), false)
+}
+
+fn stake(chain: &mut Chain) -> Outcome<()> {
+    let [validator, to] = OPERATORS.map(id);
+    let amount = Balance::of(2_000_000_000);
+    chain.block("delegate", each(|_| Payload::Delegate { validator, amount }))?;
+    chain.block("delegate, known", each(|_| Payload::Delegate { validator, amount }))?;
+    chain.block("withdraw_rewards", each(|_| Payload::WithdrawRewards { validator }))?;
+    chain.block("redelegate", each(|_| Payload::Redelegate { from: validator, to, amount }))?;
+    chain.block("undelegate", each(|_| Payload::Undelegate { validator, amount }))
+}
+
+fn streams(chain: &mut Chain) -> Outcome<()> {
     let first = chain.nonces.get(&0).copied().unwrap_or(0);
     let stream = |at| StreamId::of(&id(at), first);
     let register = |_| Payload::RegisterStream {

@@ -7,7 +7,7 @@
 use std::{collections::HashSet, mem};
 
 use chain_types::{AccountId, Transaction};
-use ed25519_consensus::{Signature, VerificationKey, VerificationKeyBytes, batch};
+use ed25519_zebra::{Signature, VerificationKey, VerificationKeyBytes, batch};
 use rand_core06::{CryptoRng, RngCore};
 use sha2::{Digest, Sha256};
 

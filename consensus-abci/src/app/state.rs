@@ -122,7 +122,8 @@ impl BlockState {
 
     /// The transaction's writes hold; what it did is returned.
     pub(super) fn keep(&mut self) -> Vec<ChainEvent> {
-        self.block.append(&mut self.transaction);
+        // Not `append`: it would build the block's whole map anew for each transaction.
+        self.block.extend(std::mem::take(&mut self.transaction));
         std::mem::take(&mut self.events)
     }
 
