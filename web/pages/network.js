@@ -60,10 +60,7 @@ async function begin() {
     silent = words;
     showTrouble(words);
   });
-  feed.on("change", () => {
-    say(element("chain", HTMLElement), `${chain.id} · block ${feed.height}`);
-    soon();
-  });
+  feed.on("change", soon);
   context.purse.on("change", soon);
   show();
   await feed.start();
@@ -121,6 +118,7 @@ async function load() {
   loadedMs = performance.now();
   try {
     await Promise.all([context.chain.refresh().catch(() => {}), shown.load()]);
+    if (context.feed.blocks[0]) say(element("chain", HTMLElement), `${context.chain.id} · block ${context.feed.height}`);
     if (silent === null) showTrouble(null);
   } catch (error) {
     if (view === shown) showTrouble(silent ?? `Not everything could be read: ${error instanceof Error ? error.message : String(error)} The page tries again with the next block.`);

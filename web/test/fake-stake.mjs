@@ -146,6 +146,7 @@ export class FakeStake {
         const mine = this.#delegation(signer, payload.validator);
         const free = mine.leaving.filter((/** @type {any} */ each) => each.complete_ms <= Date.now());
         mine.leaving = mine.leaving.filter((/** @type {any} */ each) => each.complete_ms > Date.now());
+        /** @type {bigint} */
         const paid = BigInt(mine.rewards) + free.filter((/** @type {any} */ each) => each.to === null).reduce((/** @type {bigint} */ sum, /** @type {any} */ each) => sum + BigInt(each.amount), 0n);
         mine.rewards = "0";
         return -paid;

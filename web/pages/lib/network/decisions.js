@@ -5,7 +5,7 @@ import { duration } from "../pay-view.js";
 import { box, chip, facts, heading, idLink, instead, link, list, make, nothing, put, row, say, table, time } from "./parts.js";
 import { share } from "./plot.js";
 import { adviceOf } from "./purse.js";
-import { asProposal, changesOf, percentOf } from "./records.js";
+import { asProposal, changesOf, parameterWords, percentOf } from "./records.js";
 import { pathTo } from "./routes.js";
 import { button } from "./stake-panel.js";
 
@@ -24,6 +24,13 @@ function subject({ change, title }) {
   return title || (change.kind === "upgrade" ? `Upgrade to ${change.upgrade.name}` : "Other parameters");
 }
 
+/** A parameter's name and value as people read them, and as they are for who points there. @param {string} name @param {unknown} value */
+function parameter(name, value) {
+  const made = make("span", "", parameterWords(name, value));
+  made.title = `${name}: ${value}`;
+  return [name.replace(/_(ms|bps)$/, "").replaceAll("_", " "), made];
+}
+
 /** @param {Proposal} proposal */
 function tally({ yes, no, total }) {
   const [forIt, against] = [percentOf(yes, total), percentOf(no, total)];
@@ -35,9 +42,9 @@ export function decisions({ chain, book }) {
   const upgrade = make("div", "");
   const all = list("ul", "None so far. Operators of voting validators propose other parameters, or a new version of the program.");
   const params = table("Parameters", [["Parameter", ""], ["Now", "num"]], "");
-  const root = make("div", "column", upgrade, make("div", "columns even", box("Proposals", "Validators decide by their power: more than two thirds for it, and it is done at once.", all.root), box("Parameters", "What the chain holds everybody to. Amounts are in units of 10⁻⁹ SUT, shares in hundredths of a percent.", params.root)));
+  const root = make("div", "column", upgrade, make("div", "columns even", box("Proposals", "Validators decide by their power: more than two thirds for it, and it is done at once.", all.root), box("Parameters", "What the chain holds everybody to.", params.root)));
   const load = async () => {
-    const [records, next, now] = await Promise.all([chain.list("/proposals", ({ number }) => BigInt(number).toString(16).padStart(16, "0")), chain.query("/upgrade").catch(() => null), book.params()]);
+    const [records, next, now] = await Promise.all([chain.list("/proposals", ({ number }) => BigInt(number).toString(16).padStart(16, "0")), chain.query("/upgrade").catch(() => null), book.params(), book.validators()]);
     const { info } = chain;
     put(upgrade, ...(next ? [make("div", "notice warn", make("h2", "", `Upgrade to ${next.name}`), make("p", "", `From block ${next.height} on only a program that knows it goes on. ${next.info}`))] : []));
     all.show(
@@ -46,7 +53,7 @@ export function decisions({ chain, book }) {
         return row([make("strong", "", link(pathTo.decision(proposal.number), `${proposal.number}. ${subject(proposal)}`))], ["by ", idLink(pathTo.validator(proposal.proposer), proposal.proposer, book.nameOf(proposal.proposer) ?? "")], chip(word, kind), tally(proposal));
       }),
     );
-    params.show(Object.entries(now).map(([name, value]) => ({ cells: [name.replaceAll("_", " "), make("span", "mono", String(value))] })));
+    params.show(Object.entries(now).map(([name, value]) => ({ cells: parameter(name, value) })));
   };
   return { title: "Decisions", root, load };
 }
@@ -109,7 +116,7 @@ export function decision({ chain, book, purse }, id) {
     const { change } = proposal;
     put(upgrade, ...(change.kind === "upgrade" ? [facts([["Version", change.upgrade.name], ["From block", String(change.upgrade.height), "Only a program that knows it goes on from there."], ["Where", change.upgrade.info || "–"]])] : []));
     what.root.hidden = change.kind === "upgrade";
-    if (change.kind === "params") what.show(changesOf(now, change.params).map(({ name, from, to }) => ({ cells: [name.replaceAll("_", " "), make("span", "mono", from), make("span", "mono", to)] })));
+    if (change.kind === "params") what.show(changesOf(now, change.params).map(({ name, from, to }) => ({ cells: [...parameter(name, from), ...parameter(name, to).slice(1)] })));
   };
   return { title: `Proposal ${id}`, root, load };
 }

@@ -76,13 +76,16 @@ export function stream({ chain, feed }, id) {
   return { title: "Stream", root, load };
 }
 
+/** @param {{ since_height: number }} relay */
+const since = ({ since_height: height }) => (height > 0 ? link(pathTo.block(height), `block ${height}`) : "the beginning");
+
 /** @param {Context} context @returns {View} */
 export function relays({ chain }) {
   const all = list("ul", "None yet. A node becomes one with sutantra-node start --role relay.");
   const root = make("div", "column", box("Relays", "Who carries the media, under which key they sign, and what they have put in as a bond.", all.root));
   const load = async () => {
     const records = await chain.list("/relays", ({ account }) => account);
-    all.show(cut(records.map((relay) => row([make("strong", "", idLink(pathTo.relay(relay.account), relay.account, relay.endpoint || ""))], [`Signs under ${shortId(relay.relay_key)} · since `, link(pathTo.block(relay.since_height), `block ${relay.since_height}`), relay.region ? ` · ${relay.region}` : ""], ...(relay.leaving ? [chip("leaving", "warn")] : []), make("span", "amount", `${sut(units(relay.bond))} bond`)))));
+    all.show(cut(records.map((relay) => row([make("strong", "", idLink(pathTo.relay(relay.account), relay.account, relay.endpoint || ""))], [`Signs under ${shortId(relay.relay_key)} · since `, since(relay), relay.region ? ` · ${relay.region}` : ""], ...(relay.leaving ? [chip("leaving", "warn")] : []), make("span", "amount", `${sut(units(relay.bond))} bond`)))));
   };
   return { title: "Relays", root, load };
 }
@@ -108,7 +111,7 @@ export function relay({ chain, book }, id) {
         ["Bond", money(units(found.bond)), found.leaving ? "It is leaving: the bond comes back after the unbonding time." : "A part is lost when a fault is proved."],
         ["Takes", `${found.min_share_bps / 100} % at least`, "It serves no stream that leaves it less."],
         ["Region", found.region || "–"],
-        ["Since", link(pathTo.block(found.since_height), `block ${found.since_height}`)],
+        ["Since", since(found)],
         ...(validator ? [/** @type {Fact} */ (["Validator", idLink(pathTo.validator(id), id, book.nameOf(id) ?? "")])] : []),
       ]),
     );

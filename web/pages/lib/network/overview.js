@@ -3,7 +3,7 @@
 import { cadence, usualMs } from "../explorer.js";
 import { counted } from "../format.js";
 import { sut, UNITS_PER_SUT } from "../wallet/balance.js";
-import { box, chip, idLink, link, list, make, money, row, sentence, sync, tiles, time } from "./parts.js";
+import { box, chip, idLink, link, list, make, money, put, row, sentence, sync, tiles, time } from "./parts.js";
 import { bars, line, share } from "./plot.js";
 import { bondedOf, nameOf, percentOf } from "./records.js";
 import { pathTo } from "./routes.js";
@@ -29,7 +29,7 @@ export function overview({ chain, feed, book }) {
   const strip = make("div", "strip-place");
   const loadStrip = make("div", "strip-place");
   const loadHelp = make("p", "help", "Transactions in each of the same blocks.");
-  const plots = ["supply", "burned", "staked"].map((name) => ({ name, figure: make("p", "sum", "–"), change: make("p", "help", " "), place: make("div", "plot-place") }));
+  const plots = ["supply", "burned", "staked"].map((name) => ({ name, figure: make("p", "figure", "–"), change: make("p", "help", " "), place: make("div", "plot-place") }));
   const titles = /** @type {Record<string, string>} */ ({ supply: "There is", burned: "Burned", staked: "Staked" });
   const blocks = list("ol", "No block yet. The first one comes when the validators begin.");
   blocks.root.classList.add("blocks");
@@ -71,8 +71,8 @@ export function overview({ chain, feed, book }) {
     blocks.show(
       list.map((block, at) => {
         const proposer = book.byAddress(block.proposer);
-        const by = proposer ? [" · by ", idLink(pathTo.validator(proposer.operator), proposer.operator, nameOf(proposer))] : [];
-        return make("li", "", make("div", "row-item", make("strong", "", link(pathTo.block(block.height), String(block.height))), make("span", "muted", time(block.timeMs), ` · ${counted(block.transactions, "transaction")}`, ...by)), ...(told[at] ?? []).map((each) => sentence(each, book.nameOf)));
+        const by = proposer ? [" · ", idLink(pathTo.validator(proposer.operator), proposer.operator, nameOf(proposer))] : [];
+        return make("li", "", make("div", "row-item", make("strong", "", link(pathTo.block(block.height), String(block.height))), make("span", "muted cut", time(block.timeMs), ` · ${counted(block.transactions, "transaction")}`, ...by)), ...(told[at] ?? []).map((each) => sentence(each, book.nameOf)));
       }),
     );
   };
@@ -104,7 +104,7 @@ export function overview({ chain, feed, book }) {
       const of = read[name];
       if (!of) continue;
       const moved = of(last.supply) - of(first.supply);
-      figure.textContent = sut(of(last.supply));
+      put(figure, money(of(last.supply)));
       const words = `${moved === 0n ? "Unchanged" : `${moved > 0n ? "+" : ""}${sut(moved)}`} since block ${first.height}`;
       change.textContent = words;
       // A picture has no use for more digits than a double has.

@@ -2,7 +2,7 @@
 
 import { make, say } from "../dom.js";
 import { shortId } from "../format.js";
-import { sut, toSut } from "../wallet/balance.js";
+import { UNITS_PER_SUT, sut, toSut } from "../wallet/balance.js";
 import { sentenceFor } from "../wallet/chain.js";
 import { pathTo } from "./routes.js";
 
@@ -38,14 +38,24 @@ export function link(to, label, className = "") {
 
 /** A link by the ends of an id; all of it for who points at it. @param {string} to @param {string} id @param {string} [label] */
 export function idLink(to, id, label = "") {
-  const made = link(to, label || shortId(id), label ? "" : "mono");
+  const made = link(to, label || shortId(id), label && label !== id ? "" : "mono");
   made.title = id;
   return made;
 }
 
+const MILLION = 1_000_000n * UNITS_PER_SUT;
+
+/** An amount where there is little room: millions with two decimals, cut and never rounded up. @param {bigint} amount */
+export function shortSut(amount) {
+  if (amount < MILLION) return sut(amount);
+  const hundredths = amount / (MILLION / 100n);
+  const decimals = String(hundredths % 100n).padStart(2, "0").replace(/0+$/, "");
+  return `${hundredths / 100n}${decimals && `.${decimals}`} M SUT`;
+}
+
 /** An amount at a glance, all its decimals for who points at it. @param {bigint} amount */
 export function money(amount) {
-  const made = make("span", "amount", sut(amount));
+  const made = make("span", "amount", shortSut(amount));
   made.title = `${toSut(amount)} SUT`;
   return made;
 }

@@ -1,7 +1,8 @@
 // Records of stake as the chain's JSON has them, as values: amounts are BigInt, what follows from them
 // is reckoned here. Pure.
 
-import { units } from "../wallet/balance.js";
+import { duration } from "../pay-view.js";
+import { sut, units } from "../wallet/balance.js";
 
 /** @typedef {"voting" | "waiting" | "jailed" | "tombstoned"} Status */
 
@@ -155,10 +156,22 @@ export const STATUS = {
  * Parameters that a proposal would change.
  * @param {Record<string, any>} now
  * @param {Record<string, any>} then
- * @returns {{ name: string, from: string, to: string }[]}
+ * @returns {{ name: string, from: unknown, to: unknown }[]}
  */
 export function changesOf(now, then) {
   return Object.keys(then)
     .filter((name) => String(now[name]) !== String(then[name]))
-    .map((name) => ({ name, from: name in now ? String(now[name]) : "–", to: String(then[name]) }));
+    .map((name) => ({ name, from: now[name] ?? null, to: then[name] }));
+}
+
+/**
+ * A parameter's value with its unit: times end in `_ms`, shares in `_bps`, amounts are texts.
+ * @param {string} name
+ * @param {unknown} value
+ */
+export function parameterWords(name, value) {
+  if (value === null || value === undefined) return "–";
+  if (name.endsWith("_ms")) return duration(Number(value));
+  if (name.endsWith("_bps")) return `${Number(value) / 100} %`;
+  return typeof value === "string" ? sut(units(value)) : String(value);
 }

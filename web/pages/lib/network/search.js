@@ -2,6 +2,7 @@
 // title; and what was tried where nothing was found.
 
 import { searchFor } from "../explorer.js";
+import { shortId } from "../format.js";
 import { fromHex, toBase64 } from "../wallet/bytes.js";
 import { nothing, make, box, idLink, list, row } from "./parts.js";
 import { asValidator, nameOf } from "./records.js";
@@ -91,7 +92,7 @@ export function search({ chain, go }, text) {
       found.show(hits.map(({ to, kind, name }) => row([idLink(to, name, name)], [kind])));
       return root.replaceChildren(box(`Found for “${text}”`, "", found.root));
     }
-    const miss = nothing(`Nothing is called ${text.trim() || "so"}`, tried);
+    const miss = nothing(`Nothing is called ${shortId(text.trim()) || "so"}`, tried);
     if (why) miss.querySelector("p")?.append(" ", why);
     root.replaceChildren(miss);
   };

@@ -53,6 +53,7 @@ export class StakePanel {
     ways.setAttribute("aria-label", "What to do with the stake");
     this.#send.id = "stake-send";
     this.#withdraw.id = "stake-withdraw";
+    this.#all.id = "stake-all";
     this.#to.id = "stake-to";
     this.#doing.id = "stake-doing";
     this.#trouble.id = "stake-trouble";

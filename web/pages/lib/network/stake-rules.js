@@ -1,6 +1,6 @@
 // What the chain allows with a stake, checked in the page: a person learns it before the fee is spent.
 
-import { parseSut, sut } from "../wallet/balance.js";
+import { parseSut, sut, toSut } from "../wallet/balance.js";
 
 /** Departures, and moves towards one validator, that one delegation may have at a time. */
 export const MOVES_MAX = 8;
@@ -30,7 +30,7 @@ export function checkStake(text, { balance, fee, staked, least }) {
   const asked = parsed(text);
   if (asked.amount === null) return asked;
   const most = balance > fee ? balance - fee : 0n;
-  if (asked.amount > most) return no(most > 0n ? `You can stake ${sut(most)} at most: the rest pays the fee.` : "This account cannot pay for a stake. Fund it on the Wallet page first.");
+  if (asked.amount > most) return no(most > 0n ? `You can stake ${toSut(most)} SUT at most: the rest pays the fee.` : "This account cannot pay for a stake. Fund it on the Wallet page first.");
   if (staked + asked.amount < least) return no(`A stake is ${sut(least)} at least: add ${sut(least - staked - asked.amount)}.`);
   return asked;
 }
@@ -46,9 +46,9 @@ export function checkTakeBack(text, { balance, fee, least, delegation }) {
   const staked = delegation?.amount ?? 0n;
   if (staked === 0n || !delegation) return no("You have no stake with this validator.");
   if (balance + delegation.rewards < fee) return no(`The fee is ${sut(fee)}, and the account cannot pay it. Fund it on the Wallet page first.`);
-  if (asked.amount > staked) return no(`You have ${sut(staked)} here, no more.`);
+  if (asked.amount > staked) return no(`You have ${toSut(staked)} SUT here, no more.`);
   const left = staked - asked.amount;
-  if (left > 0n && left < least) return no(`${sut(least)} at least must stay: take ${sut(staked > least ? staked - least : 0n)} at most, or all.`);
+  if (left > 0n && left < least) return no(`${sut(least)} at least must stay: take ${toSut(staked > least ? staked - least : 0n)} SUT at most, or all.`);
   if (delegation.leaving.length >= MOVES_MAX) return no(`${MOVES_MAX} parts of this stake are leaving already. Wait until one of them is free.`);
   return asked;
 }

@@ -67,7 +67,7 @@ export function validator(context, operator) {
         ["Web", site],
         ["Operator", idLink(pathTo.account(operator), operator, operator), "The account that is paid its commission."],
         ["Signs under", make("span", "mono", found.consensusKey), `In blocks: ${found.address}`],
-        ["Since", link(pathTo.block(found.sinceHeight), `block ${found.sinceHeight}`)],
+        ["Since", found.sinceHeight > 0 ? link(pathTo.block(found.sinceHeight), `block ${found.sinceHeight}`) : "the beginning"],
       ]),
     );
     await Promise.all([showBlocks(found), showDelegators(found.tokens), panel.load(), showHistory(height)]);
