@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use bytes::Bytes;
 use tendermint_proto::v0_38::abci::{
     RequestApplySnapshotChunk, RequestCheckTx, RequestFinalizeBlock, RequestInfo, RequestInitChain,
     RequestLoadSnapshotChunk, RequestOfferSnapshot, RequestPrepareProposal, RequestProcessProposal,
@@ -117,6 +118,10 @@ pub trait Application: Send + Sync + 'static {
 
     /// Whether a transaction may wait in the mempool. `type` 0 is new, 1 is a recheck.
     fn check_tx(&self, request: RequestCheckTx) -> Result<ResponseCheckTx, ApplicationError>;
+
+    /// These transactions will be checked next, in this order: what they have in common can be done
+    /// at once. Changes nothing that a caller can see, and may do nothing.
+    fn expect_txs(&self, _txs: &[Bytes]) {}
 
     /// Orders and drops transactions for a block of at most `max_tx_bytes`.
     fn prepare_proposal(

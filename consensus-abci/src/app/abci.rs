@@ -62,6 +62,11 @@ impl Application for App {
         })
     }
 
+    fn expect_txs(&self, txs: &[Bytes]) {
+        // Whatever is wrong is told by the check of the transaction that it is about.
+        let _ = self.verify_together(txs);
+    }
+
     fn prepare_proposal(
         &self,
         request: RequestPrepareProposal,

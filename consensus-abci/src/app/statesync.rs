@@ -17,6 +17,7 @@ use super::{
     App,
     abci::Failure,
     index,
+    read::StateSnapshot,
     state::{StateError, decode},
 };
 use crate::store::{
@@ -64,6 +65,16 @@ impl StateSync {
     fn incoming(&self) -> MutexGuard<'_, Option<Incoming>> {
         // A panic in the middle leaves chunks that nobody will ask about.
         self.incoming.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl StateSnapshot {
+    /// The app hash after the block of a height (it is in the header of `height + 1`).
+    ///
+    /// # Errors
+    /// The height is not kept, or the disk's.
+    pub fn app_hash_at(&self, height: u64) -> Result<[u8; 32], StateError> {
+        Ok(self.0.root_at(height)?)
     }
 }
 

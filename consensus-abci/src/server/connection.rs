@@ -55,14 +55,21 @@ impl Connection<'_> {
         let mut frames = Frames::new(self.limits.message_bytes_max);
         let mut replies = Vec::new();
         let mut chunk = vec![0; READ_BYTES];
+        let mut arrived = Vec::new();
         loop {
-            while !self.stopping.load(Ordering::SeqCst) {
-                let message = match frames.next_frame() {
-                    Ok(None) => break,
-                    Ok(Some(message)) => message,
-                    Err(error) => return self.refuse(replies, error.into()),
-                };
-                let answer = self.dispatcher.answer(self.id, message);
+            let refused = loop {
+                match frames.next_frame() {
+                    Ok(None) => break None,
+                    Ok(Some(message)) => arrived.push(Dispatcher::read(message)),
+                    Err(error) => break Some(error),
+                }
+            };
+            self.dispatcher.expect(&arrived);
+            for asked in arrived.drain(..) {
+                if self.stopping.load(Ordering::SeqCst) {
+                    break;
+                }
+                let answer = self.dispatcher.answer(self.id, asked);
                 append(&mut replies, &answer);
                 if let Some(sentence) = answer.ends {
                     self.end(&mut replies)?;
@@ -71,6 +78,9 @@ impl Connection<'_> {
                 if answer.is_flush || replies.len() >= BATCH_BYTES {
                     self.write(&mut replies)?;
                 }
+            }
+            if let Some(error) = refused {
+                return self.refuse(replies, error.into());
             }
             self.write(&mut replies)?;
             if self.stopping.load(Ordering::SeqCst) {

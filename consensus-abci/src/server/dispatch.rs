@@ -10,9 +10,9 @@ use std::{
 use bytes::Bytes;
 use prost::Message;
 use tendermint_proto::v0_38::abci::{
-    Request, RequestFinalizeBlock, RequestInfo, RequestInitChain, RequestVerifyVoteExtension,
-    Response, ResponseCommit, ResponseEcho, ResponseException, ResponseExtendVote,
-    ResponseFinalizeBlock, ResponseFlush, ResponseInfo, ResponseInitChain,
+    CheckTxType, Request, RequestFinalizeBlock, RequestInfo, RequestInitChain,
+    RequestVerifyVoteExtension, Response, ResponseCommit, ResponseEcho, ResponseException,
+    ResponseExtendVote, ResponseFinalizeBlock, ResponseFlush, ResponseInfo, ResponseInitChain,
     ResponseVerifyVoteExtension, request::Value as Asked, response::Value as Said,
     response_verify_vote_extension::VerifyStatus,
 };
@@ -70,6 +70,9 @@ pub(super) struct Answer {
     pub(super) ends: Option<String>,
 }
 
+/// Bytes that are no request, and why.
+pub(super) struct NoRequest(String);
+
 /// A call that has no response but a sentence.
 struct Refused(String);
 
@@ -95,16 +98,35 @@ impl Dispatcher {
         self.lock().advice.clone()
     }
 
-    /// Answers a message that came on `connection`.
-    pub(super) fn answer(&self, connection: u64, message: Bytes) -> Answer {
-        let asked = match Request::decode(message) {
-            Ok(Request { value: Some(asked) }) => asked,
-            Ok(Request { value: None }) => {
-                return self.bad_message("the message is no request of ABCI 2.0");
+    /// Reads a message.
+    pub(super) fn read(message: Bytes) -> Result<Asked, NoRequest> {
+        match Request::decode(message) {
+            Ok(Request { value: Some(asked) }) => Ok(asked),
+            Ok(Request { value: None }) => Err(NoRequest(String::new())),
+            Err(error) => Err(NoRequest(format!(": {error}"))),
+        }
+    }
+
+    /// Lets the application see which transactions it will be asked about.
+    pub(super) fn expect(&self, arrived: &[Result<Asked, NoRequest>]) {
+        let new = |asked: &Result<Asked, NoRequest>| match asked {
+            Ok(Asked::CheckTx(request)) if request.r#type == CheckTxType::New as i32 => {
+                Some(request.tx.clone())
             }
-            Err(error) => {
-                let sentence = format!("the message is no request of ABCI 2.0: {error}");
-                return self.bad_message(&sentence);
+            _ => None,
+        };
+        let transactions: Vec<Bytes> = arrived.iter().filter_map(new).collect();
+        if transactions.len() > 1 && self.failure.get().is_none() {
+            let _ = catch_unwind(AssertUnwindSafe(|| self.app.expect_txs(&transactions)));
+        }
+    }
+
+    /// Answers a message that came on `connection`.
+    pub(super) fn answer(&self, connection: u64, asked: Result<Asked, NoRequest>) -> Answer {
+        let asked = match asked {
+            Ok(asked) => asked,
+            Err(NoRequest(why)) => {
+                return self.bad_message(&format!("the message is no request of ABCI 2.0{why}"));
             }
         };
         let method = method(&asked);

@@ -103,6 +103,7 @@ impl BlockState {
         account: &AccountId,
         operator: &AccountId,
     ) -> Result<(), Stop> {
+        self.rewards()?;
         let has_delegation = self.delegation(account, operator)?.is_some();
         if !has_delegation && account != operator {
             return reject(ResultCode::NotFound, "the account has nothing with this validator");
