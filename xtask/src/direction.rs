@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::workspace::Workspace;
 
 /// Crate, and those of ours that it may name. A new edge edits this table and brings an ADR.
-/// `bench`, `perf` and `xtask` may name anything; nothing but [`TOP_EDGE`] names them.
+/// `bench`, `perf`, `perturb` and `xtask` may name anything; nothing but [`TOP_EDGE`] names them.
 const EDGES: &[(&str, &[&str])] = &[
     ("sfu", &[]),
     ("coordinator", &[]),
@@ -37,7 +37,7 @@ const EDGES: &[(&str, &[&str])] = &[
 /// What a crate's tests may name besides: a client is tried against a real engine.
 const TEST_EDGES: &[(&str, &str)] = &[("comet", "consensus-abci")];
 
-const TOPS: &[&str] = &["bench", "perf", "xtask"];
+const TOPS: &[&str] = &["bench", "perf", "perturb", "xtask"];
 
 /// The one edge between tops: comparisons are driven by the load generator's clients.
 const TOP_EDGE: (&str, &str) = ("perf", "bench");
