@@ -9,5 +9,7 @@ mod money;
 mod presenters;
 mod query;
 mod redeem;
+mod stake;
+mod staked;
 mod streams;
 mod world;

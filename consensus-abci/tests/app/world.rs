@@ -1,7 +1,7 @@
 //! A chain in a directory of its own, driven block by block; names stand for keys.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
     sync::atomic::{AtomicU32, Ordering},
 };
@@ -19,7 +19,14 @@ use consensus_abci::{
 use sha2::{Digest, Sha256};
 use tendermint_proto::{
     google::protobuf::Timestamp,
-    v0_38::abci::{ExecTxResult, RequestFinalizeBlock, RequestInitChain, ResponseFinalizeBlock},
+    v0_38::{
+        abci::{
+            CommitInfo, ExecTxResult, Misbehavior, RequestFinalizeBlock, RequestInitChain,
+            ResponseFinalizeBlock, Validator as Voter, ValidatorUpdate, VoteInfo,
+        },
+        crypto::public_key::Sum,
+        types::BlockIdFlag,
+    },
 };
 
 pub const CHAIN_ID: &str = "sutantra-test-1";
@@ -89,13 +96,80 @@ pub fn content(snapshot: &StateSnapshot) -> BTreeMap<Vec<u8>, Vec<u8>> {
     snapshot.iterate(b"").collect::<Result<_, _>>().expect("a sound chain")
 }
 
+/// The engine as far as the application sees it: who votes, as it was told, and what it found.
+#[derive(Default)]
+pub struct Engine {
+    /// Power by consensus address, of each height that has one.
+    pub sets: BTreeMap<u64, BTreeMap<[u8; 20], u64>>,
+    /// Who signs nothing.
+    pub absent: BTreeSet<[u8; 20]>,
+    /// For the next block.
+    pub found: Vec<Misbehavior>,
+}
+
+impl Engine {
+    /// Consensus address of a key that the application named, and its power.
+    pub fn address_of(update: &ValidatorUpdate) -> ([u8; 20], u64) {
+        let key = update.pub_key.as_ref().and_then(|key| key.sum.as_ref());
+        let Some(Sum::Ed25519(key)) = key else { panic!("{update:?}") };
+        let key = AccountId(key.as_slice().try_into().expect("32 bytes"));
+        let power = u64::try_from(update.power).expect("no power is negative");
+        (chain_types::staking::consensus_address(&key), power)
+    }
+
+    /// Takes what a block said; refuses what CometBFT refuses.
+    #[track_caller]
+    fn take(&mut self, height: u64, updates: &[ValidatorUpdate]) {
+        let Some(next) = self.sets.get(&(height + 1)) else { return };
+        let mut next = next.clone();
+        let mut seen = BTreeSet::new();
+        for update in updates {
+            let (address, power) = Self::address_of(update);
+            assert!(seen.insert(address), "named twice");
+            assert_ne!(
+                next.get(&address).copied().unwrap_or(0),
+                power,
+                "only what changed is told"
+            );
+            match power {
+                0 => next.remove(&address),
+                _ => next.insert(address, power),
+            };
+        }
+        assert!(!next.is_empty(), "somebody votes");
+        self.sets.insert(height + 2, next);
+    }
+
+    fn last_commit(&self, height: u64) -> CommitInfo {
+        let empty = BTreeMap::new();
+        let set = self.sets.get(&(height - 1)).unwrap_or(&empty);
+        let vote = |(address, power): (&[u8; 20], &u64)| VoteInfo {
+            validator: Some(Voter {
+                address: address.to_vec().into(),
+                power: i64::try_from(*power).expect("below 2^60"),
+            }),
+            block_id_flag: match self.absent.contains(address) {
+                true => BlockIdFlag::Absent.into(),
+                false => BlockIdFlag::Commit.into(),
+            },
+        };
+        CommitInfo { round: 0, votes: set.iter().map(vote).collect() }
+    }
+}
+
 pub struct World {
     pub app: App,
     pub dir: Dir,
     pub height: u64,
     pub time_ms: u64,
+    /// Between two blocks.
+    pub step_ms: u64,
     /// Every block so far, to be replayed elsewhere.
     pub blocks: Vec<RequestFinalizeBlock>,
+    /// Empty where the engine's genesis names the validators.
+    pub engine: Engine,
+    /// What must be so after every block.
+    pub law: fn(&World),
 }
 
 impl World {
@@ -104,10 +178,30 @@ impl World {
     }
 
     pub fn with(params: Params) -> Self {
+        Self::begin(genesis(params))
+    }
+
+    pub fn begin(genesis: RequestInitChain) -> Self {
         let dir = Dir::new();
         let app = App::open(dir.path()).expect("a sound chain");
-        app.init_chain(genesis(params)).expect("a sound chain");
-        Self { app, dir, height: 0, time_ms: GENESIS_MS, blocks: Vec::new() }
+        let height = u64::try_from(genesis.initial_height).expect("a sound chain") - 1;
+        let voters = app.init_chain(genesis).expect("a sound chain").validators;
+        let mut engine = Engine::default();
+        if !voters.is_empty() {
+            let set: BTreeMap<_, _> = voters.iter().map(Engine::address_of).collect();
+            engine.sets.insert(height + 2, set.clone());
+            engine.sets.insert(height + 1, set);
+        }
+        Self {
+            app,
+            dir,
+            height,
+            time_ms: GENESIS_MS,
+            step_ms: 1000,
+            blocks: Vec::new(),
+            engine,
+            law: |_| {},
+        }
     }
 
     pub fn params(&self) -> Params {
@@ -152,12 +246,14 @@ impl World {
         RequestFinalizeBlock {
             txs,
             height: i64::try_from(self.height + 1).expect("a sound chain"),
-            time: timestamp(self.time_ms + 1000),
+            time: timestamp(self.time_ms + self.step_ms),
+            decided_last_commit: Some(self.engine.last_commit(self.height + 1)),
+            misbehavior: self.engine.found.clone(),
             ..RequestFinalizeBlock::default()
         }
     }
 
-    /// Finalizes and commits a block a second after the last one; the books balance.
+    /// Finalizes and commits a block a step after the last one; the books balance.
     #[track_caller]
     pub fn block(&mut self, txs: Vec<Bytes>) -> ResponseFinalizeBlock {
         let request = self.request(txs);
@@ -165,13 +261,16 @@ impl World {
         self.app.commit().expect("a sound chain");
         self.blocks.push(request);
         self.height += 1;
-        self.time_ms += 1000;
+        self.time_ms += self.step_ms;
+        self.engine.found.clear();
+        self.engine.take(self.height, &response.validator_updates);
         let snapshot = self.app.snapshot();
         let head = snapshot.head().expect("a sound chain");
         assert_eq!((head.height, head.block_time_ms), (self.height, self.time_ms));
         assert_eq!(response.app_hash, head.app_hash[..]);
         let audit = snapshot.audit().expect("a sound chain");
         assert!(audit.is_balanced(), "{audit:?}");
+        (self.law)(self);
         response
     }
 
