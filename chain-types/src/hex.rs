@@ -4,14 +4,11 @@ use std::fmt;
 
 /// `bytes` as lower-case hex.
 pub fn text(bytes: &[u8]) -> String {
-    struct Text<'a>(&'a [u8]);
-    impl fmt::Display for Text<'_> {
-        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            write(self.0, f)
-        }
-    }
-    Text(bytes).to_string()
+    let digit = |nibble: u8| char::from(DIGITS[usize::from(nibble)]);
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
+
+const DIGITS: &[u8; 16] = b"0123456789abcdef";
 
 /// The bytes of a text of any even length; upper case is accepted.
 pub fn bytes(text: &str) -> Option<Vec<u8>> {
@@ -26,7 +23,14 @@ pub fn bytes(text: &str) -> Option<Vec<u8>> {
 
 /// Writes `bytes` as lower-case hex.
 pub(crate) fn write(bytes: &[u8], f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    // A block's events are full of ids: in pieces, not digit by digit.
+    bytes.chunks(32).try_for_each(|chunk| {
+        let mut digits = [0; 64];
+        for (pair, byte) in digits.chunks_exact_mut(2).zip(chunk) {
+            pair.copy_from_slice(&[DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
+        }
+        f.write_str(std::str::from_utf8(&digits[..2 * chunk.len()]).expect("digits are ASCII"))
+    })
 }
 
 /// Reads exactly `N` bytes. Upper case is accepted: people paste from many tools.
