@@ -15,18 +15,21 @@ use chain_types::{
 };
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use settlement::{ChainError, SubmitError};
+use tokio::sync::watch;
 
 use crate::{config::home, metrics::EngineSight};
 
 mod faucet;
 mod files;
 pub mod genesis;
+mod halt;
 mod local;
 mod maker;
 mod proxy;
 mod remote;
 
 pub use faucet::{FaucetRefused, Till};
+pub use halt::Halted;
 pub use local::{Begin, LocalChain, RPC_PORT};
 pub use remote::RemoteChain;
 
@@ -126,6 +129,11 @@ pub trait NodeChain: settlement::Chain {
 
     /// Who makes the blocks, for people.
     fn engine(&self) -> String;
+
+    /// Tells when a stop that was asked for has come; `None`: none was.
+    fn halting(&self) -> Option<watch::Receiver<Option<Halted>>> {
+        None
+    }
 
     /// Ends what goes on in this process.
     fn stop(&self);
@@ -263,8 +271,12 @@ impl Introduction<'_> {
     }
 }
 
-/// Why the chain of this home cannot be used, in a sentence for the start-up screen.
+/// Why the chain of this home cannot be used, in a sentence for the start-up screen. A stop that was
+/// asked for is none.
 pub fn unusable(error: anyhow::Error) -> anyhow::Error {
+    if error.is::<Halted>() {
+        return error;
+    }
     anyhow!(
         "the chain of this home cannot be used: {}; start with another --home, or with --chain=false",
         files::sentence(&error)

@@ -10,10 +10,14 @@ use std::{
 
 use anyhow::Context;
 use axum::Router;
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    sync::watch,
+};
 
 use crate::{
     banner::Banner,
+    chain::Halted,
     config::{Config, Resolved, home::Home, stamp},
     reload::{Reloader, Source},
     service::Notifier,
@@ -88,9 +92,17 @@ pub fn run(resolved: Resolved, again: Source, mode: Mode) -> anyhow::Result<()> 
     let site =
         Site { mode, service, config, home, started, listener, http_at, host, web, base_url };
     let hangup = Hangup { source: again, held: resolved, log };
-    match relays {
+    let ended = match relays {
         true => relay::run(site, hangup),
         false => validator::run(site, hangup),
+    };
+    match ended {
+        // It was reached at an earlier start already.
+        Err(error) if error.is::<Halted>() => {
+            tracing::info!("{error}");
+            Ok(())
+        }
+        ended => ended,
     }
 }
 
@@ -115,6 +127,8 @@ struct Face {
     screen: Banner,
     service: Notifier,
     reloader: Reloader,
+    /// Tells when a stop that was asked for has come.
+    halting: Option<watch::Receiver<Option<Halted>>>,
 }
 
 impl Face {
@@ -125,7 +139,7 @@ impl Face {
         is_alive: impl Fn() -> bool + Send + 'static,
         drain: impl FnOnce() + Send + 'static,
     ) -> anyhow::Result<()> {
-        let Self { listener, web, app, rpc, screen, service, reloader } = self;
+        let Self { listener, web, app, rpc, screen, service, reloader, halting } = self;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(RUNTIME_THREADS)
             .thread_name("http")
@@ -149,8 +163,18 @@ impl Face {
             log::show(&screen);
             service.ready(&status);
             tls::serve(listener, web.tls, app, async {
-                ended.await;
-                tracing::info!("draining; Ctrl-C again ends at once");
+                let mut ended = Box::pin(ended);
+                tokio::select! {
+                    () = &mut ended => tracing::info!("draining; Ctrl-C again ends at once"),
+                    Halted(why) = halted(halting) => {
+                        tracing::info!("{why}");
+                        // The first signal is then as good as a second.
+                        tokio::spawn(async move {
+                            ended.await;
+                            process::exit(INTERRUPTED);
+                        });
+                    }
+                }
                 service.stopping("saying goodbye to every session");
                 // Not on a thread of the runtime.
                 let _ = tokio::task::spawn_blocking(drain).await;
@@ -159,6 +183,17 @@ impl Face {
             Ok(())
         })
     }
+}
+
+/// Done when the stop that was asked for has come; never, where none was.
+async fn halted(halting: Option<watch::Receiver<Option<Halted>>>) -> Halted {
+    if let Some(mut halting) = halting
+        && let Ok(come) = halting.wait_for(Option::is_some).await
+        && let Some(halted) = come.clone()
+    {
+        return halted;
+    }
+    std::future::pending().await
 }
 
 /// Takes the configuration over again at each SIGHUP.

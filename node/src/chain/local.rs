@@ -14,18 +14,21 @@ use chain_types::{
 };
 use consensus_abci::{
     app::{App, StateError, StateSnapshot},
+    application::Application,
     engine::{Engine, EngineConfig, Genesis, NodeKey, ValidatorKey},
 };
 use crossbeam_channel::Receiver;
 use settlement::{Chain, ChainError, Snapshot, SubmitError};
+use tokio::sync::watch;
 
 use super::{
-    Head, Keys, NodeChain, files, genesis,
+    Halted, Head, Keys, NodeChain, files, genesis,
+    halt::{self, Halting},
     maker::{CometBft, Maker},
 };
 use crate::{
     config::{
-        chain::{ChainConfig, Comet},
+        chain::{ChainConfig, Comet, HaltAt},
         home, stamp,
     },
     metrics::EngineSight,
@@ -40,6 +43,8 @@ const DELTAS_MAX: usize = 1024;
 pub struct LocalChain {
     app: Arc<App>,
     maker: Maker,
+    /// Where a stop is asked for.
+    halting: Option<Arc<Halting>>,
     /// As the genesis has it.
     chain_id: String,
 }
@@ -99,23 +104,35 @@ impl LocalChain {
             true => Some(genesis()?),
             false => None,
         };
-        let app = Arc::new(App::open(&dir.join("state"))?);
+        let app = Arc::new(App::open_with(&dir.join("state"), config.kept)?);
+        let state = app.snapshot();
+        if let Some(halted) = halt::reached(config.halt, state.height(), state.block_time_ms()) {
+            // Before an engine could give it the next block.
+            return Err(halted.into());
+        }
+        let halting = (config.halt != HaltAt::default())
+            .then(|| Arc::new(Halting::new(app.clone(), config.halt)));
+        let driven: Arc<dyn Application> = match &halting {
+            Some(halting) => halting.clone(),
+            None => app.clone(),
+        };
         let maker = match (config.comet, genesis) {
             (Comet::Embedded, Some(genesis)) => {
                 let state_file = dir.join("priv_validator_state.json");
                 let blocks = dir.join("blocks");
                 let config = EngineConfig::new(blocks, genesis, validator, node_key, state_file);
-                Maker::Embedded(Engine::start(config, app.clone())?)
+                Maker::Embedded(Engine::start(config, driven)?)
             }
             (comet, _) => {
                 let rpc = rpc.unwrap_or(SocketAddr::from((Ipv4Addr::LOCALHOST, RPC_PORT)));
                 let spawn = comet == Comet::Spawn;
-                Maker::Comet(Box::new(CometBft::start(home, &app, config, rpc, spawn)?))
+                let comet = CometBft::start(home, &app, driven, config, rpc, spawn)?;
+                Maker::Comet(Box::new(comet))
             }
         };
         stamp::claim_engine(home, engine)?;
         let chain_id = app.snapshot().chain_id().unwrap_or_default().to_owned();
-        Ok(Self { app, maker, chain_id })
+        Ok(Self { app, maker, halting, chain_id })
     }
 
     /// The newest committed state.
@@ -178,7 +195,14 @@ impl NodeChain for LocalChain {
         self.maker.about()
     }
 
+    fn halting(&self) -> Option<watch::Receiver<Option<Halted>>> {
+        self.halting.as_ref().map(|halting| halting.watch())
+    }
+
     fn stop(&self) {
+        if let Some(halting) = &self.halting {
+            halting.release();
+        }
         self.maker.stop();
     }
 }

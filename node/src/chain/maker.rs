@@ -1,6 +1,7 @@
 //! Who decides the blocks of a chain whose state is here: our engine, or a CometBFT.
 
 use std::{
+    fs,
     net::SocketAddr,
     path::Path,
     sync::{Arc, Mutex, PoisonError},
@@ -16,6 +17,7 @@ use comet::{
 };
 use consensus_abci::{
     app::App,
+    application::Application,
     engine::{BroadcastError, Engine, MempoolError},
     server::{Limits, ListenAddr, Server},
 };
@@ -53,14 +55,15 @@ pub(super) struct CometBft {
 }
 
 impl CometBft {
-    /// Listens for an engine of `app`, starts one if it is to, and waits until it has asked for the
-    /// genesis state.
+    /// Listens for an engine of `app`, which it reaches as `driven`, starts one if it is to, and waits
+    /// until the state is there: the genesis, or a snapshot that others have.
     ///
     /// # Errors
     /// A sentence that says what is in the way.
     pub(super) fn start(
         home: &Path,
-        app: &Arc<App>,
+        app: &App,
+        driven: Arc<dyn Application>,
         config: &ChainConfig,
         rpc: SocketAddr,
         spawn: bool,
@@ -71,7 +74,7 @@ impl CometBft {
         };
         // Before the socket: without the program there is nothing to wait for.
         let binary = spawn.then(|| Binary::find(config.comet_bin.as_deref())).transpose()?;
-        let server = Server::start(app.clone(), &at, Limits::default())?;
+        let server = Server::start(driven, &at, Limits::default())?;
         let about = match &binary {
             Some(binary) => format!("CometBFT {}", binary.version),
             None => format!("CometBFT at {}", server.local_addr()),
@@ -85,19 +88,25 @@ impl CometBft {
         };
         let client = Client::new(&format!("http://{rpc}"))?;
         let comet = Self { server, process, client, rpc, about };
-        comet.await_genesis(app)?;
+        comet.await_genesis(app, spawn && takes_snapshot(home))?;
         comet.check_chain(app)?;
         Ok(comet)
     }
 
-    fn await_genesis(&self, app: &App) -> anyhow::Result<()> {
+    fn await_genesis(&self, app: &App, by_snapshot: bool) -> anyhow::Result<()> {
         let begun = Instant::now();
         let mut said = begun;
         while app.snapshot().head().is_none() {
             if let Some(failure) = self.halted() {
                 bail!("{failure}");
             }
-            if self.process.is_some() && begun.elapsed() > GENESIS_MAX {
+            if by_snapshot {
+                // As long as it takes: CometBFT gives up by itself where nobody has one.
+                if said.elapsed() > REMINDER {
+                    said = Instant::now();
+                    tracing::info!("CometBFT looks for a snapshot of the state, or fetches one");
+                }
+            } else if self.process.is_some() && begun.elapsed() > GENESIS_MAX {
                 bail!(
                     "CometBFT has not asked for the genesis state within {} s: see {} in the home",
                     GENESIS_MAX.as_secs(),
@@ -189,6 +198,14 @@ impl CometBft {
         }
         self.server.stop();
     }
+}
+
+/// Whether CometBFT's own configuration has it join by state sync.
+fn takes_snapshot(home: &Path) -> bool {
+    let text = fs::read_to_string(home.join("config/config.toml")).unwrap_or_default();
+    let config = text.parse::<toml::Table>().unwrap_or_default();
+    let enable = config.get("statesync").and_then(|section| section.get("enable"));
+    enable.and_then(toml::Value::as_bool).unwrap_or_default()
 }
 
 fn settings(home: &Path, config: &ChainConfig, app: &ListenAddr, rpc: SocketAddr) -> Settings {

@@ -8,7 +8,11 @@ use std::{
 };
 
 use chain_types::hex;
-use consensus_abci::server::{ListenAddr, ListenAddrError};
+use consensus_abci::{
+    app::Options,
+    server::{ListenAddr, ListenAddrError},
+};
+use tendermint::Time;
 
 use super::{Layers, keys, parse_http, quote};
 
@@ -16,6 +20,10 @@ use super::{Layers, keys, parse_http, quote};
 pub const CHAIN_RPC_MAX: usize = 8;
 /// Peers that may be named; CometBFT finds more by itself.
 const PEERS_MAX: usize = 64;
+/// Most blocks that a setting counts: thirty years of them, one a second.
+const BLOCKS_MAX: u64 = 1_000_000_000;
+/// Fewer states than that, and nobody could ask for the one of the newest proof.
+const VERSIONS_MIN: u64 = 10;
 /// Longest name for people, as CometBFT allows it in a peer's handshake.
 const MONIKER_BYTES_MAX: usize = 70;
 
@@ -42,6 +50,19 @@ pub struct ChainConfig {
     pub chain_rpc: Vec<String>,
     /// First header to be trusted.
     pub trust: Option<Trust>,
+    /// What of past states is kept, and for whom.
+    pub kept: Options,
+    /// When the node is to stop by itself.
+    pub halt: HaltAt,
+}
+
+/// A stop that is asked for; with both, whichever comes first.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct HaltAt {
+    /// When the block of this height is durable.
+    pub height: Option<u64>,
+    /// With the first block at or after this time, unix ms.
+    pub time_ms: Option<u64>,
 }
 
 /// Which parts of a node run.
@@ -216,6 +237,8 @@ pub(super) fn read(layers: &mut Layers) -> ChainConfig {
         |trust: &Option<Trust>| trust.as_ref().and_then(shown),
         |text| text.parse().map(Some),
     );
+    let kept = kept(layers);
+    let halt = halt(layers);
     if role != Role::Relay && !chain_rpc.is_empty() {
         layers.conflict(&format!(
             "--chain-rpc is for a relay on a chain that others keep: add --role relay, or drop it \
@@ -245,7 +268,69 @@ pub(super) fn read(layers: &mut Layers) -> ChainConfig {
         timeout_commit_ms,
         chain_rpc,
         trust,
+        kept,
+        halt,
     }
+}
+
+fn kept(layers: &mut Layers) -> Options {
+    let usual = Options::default();
+    let number = |text: &str, least: u64, most: u64| match text.parse() {
+        Ok(number) if (least..=most).contains(&number) => Ok(number),
+        _ => Err(format!("a whole number, {least} to {most}")),
+    };
+    let snapshot_interval = layers.one(
+        &keys::SNAPSHOT_INTERVAL,
+        usual.snapshot_interval,
+        |blocks| Some(blocks.to_string()),
+        |text| number(text, 0, BLOCKS_MAX),
+    );
+    let snapshot_keep = layers.one(
+        &keys::SNAPSHOT_KEEP_RECENT,
+        usual.snapshot_keep,
+        |kept| Some(kept.to_string()),
+        |text| number(text, 1, 100).map(|kept| usize::try_from(kept).expect("at most 100")),
+    );
+    let versions_kept = layers.one(
+        &keys::PRUNING_KEEP_RECENT,
+        usual.versions_kept,
+        |kept| Some(if *kept == u64::MAX { 0 } else { *kept }.to_string()),
+        |text| match text {
+            "0" => Ok(u64::MAX),
+            _ => number(text, VERSIONS_MIN, BLOCKS_MAX)
+                .map_err(|error| format!("{error}, or 0, which keeps all")),
+        },
+    );
+    Options { snapshot_interval, snapshot_keep, versions_kept }
+}
+
+fn halt(layers: &mut Layers) -> HaltAt {
+    let height = layers.one(
+        &keys::HALT_HEIGHT,
+        None,
+        |height: &Option<u64>| height.map(|height| height.to_string()),
+        |text| match text.parse() {
+            Ok(0) => Ok(None),
+            Ok(height) => Ok(Some(height)),
+            Err(_) => Err("a height, or 0".to_owned()),
+        },
+    );
+    let time_ms = layers.one(
+        &keys::HALT_TIME,
+        None,
+        |ms: &Option<u64>| ms.map(|ms| quote(&(ms / 1000).to_string())),
+        |text| {
+            let seconds = match text.parse::<u64>() {
+                Ok(seconds) => Some(seconds),
+                Err(_) => Time::parse_from_rfc3339(text)
+                    .ok()
+                    .and_then(|time| u64::try_from(time.unix_timestamp()).ok()),
+            };
+            let ms = seconds.and_then(|seconds| seconds.checked_mul(1000));
+            ms.map(Some).ok_or("a time such as 2030-01-31T12:00:00Z, or unix seconds".to_owned())
+        },
+    );
+    HaltAt { height, time_ms }
 }
 
 fn endpoint(text: &str) -> Result<String, String> {

@@ -115,6 +115,16 @@ keys! {
         "Header from which a relay without a state of its own begins to verify [default: the first that its endpoints agree on]";
     RPC = "rpc", Text "ADDR":
         "Address of the chain's CometBFT RPC, which is also under /rpc of --http [default: 127.0.0.1:26657 if it is free]";
+    SNAPSHOT_INTERVAL = "snapshot-interval", Integer "BLOCKS":
+        "A snapshot of the state each so many blocks, from which others join; 0 makes none [default: 1000]";
+    SNAPSHOT_KEEP_RECENT = "snapshot-keep-recent", Integer "N":
+        "Snapshots that are kept, 1 to 100 [default: 2]";
+    PRUNING_KEEP_RECENT = "pruning-keep-recent", Integer "BLOCKS":
+        "States that can still be asked for and proved, 10 or more; 0 keeps all [default: 1000]";
+    HALT_HEIGHT = "halt-height", Integer "HEIGHT":
+        "Stop when the block of this height is durable; 0 goes on";
+    HALT_TIME = "halt-time", Text "TIME":
+        "Stop with the first block at or after this time: RFC 3339, or unix seconds";
     FAUCET_PUBLIC = "faucet-public", Switch "BOOL":
         "Give play money to other machines too [default: false]";
     DECISIONS = "decisions", Text "unix:PATH":

@@ -162,7 +162,8 @@ pub(super) fn run(site: Site, hangup: Hangup) -> anyhow::Result<()> {
     // Alive as long as the thread that decides answers.
     let is_alive = move || books.as_ref().is_none_or(|books| books.money.counters().is_some());
     // The drain waits for the shards.
-    Face { listener, web, app, rpc, screen, service, reloader }
+    let halting = own.as_ref().and_then(|own| own.chain.halting());
+    Face { listener, web, app, rpc, screen, service, reloader, halting }
         .serve(is_alive, move || draining.drain())?;
     drop(demo);
     drop((control, relay));

@@ -47,7 +47,8 @@ pub(super) fn run(site: Site, hangup: Hangup) -> anyhow::Result<()> {
     let chain = own.chain.clone();
     // Alive as long as the state can be read.
     let is_alive = move || chain.params().is_ok();
-    Face { listener, web, app, rpc, screen, service, reloader }.serve(is_alive, || {})?;
+    let halting = own.chain.halting();
+    Face { listener, web, app, rpc, screen, service, reloader, halting }.serve(is_alive, || {})?;
     own.chain.stop();
     tracing::info!("stopped");
     Ok(())

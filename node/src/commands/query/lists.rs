@@ -22,25 +22,42 @@ pub enum Kind {
     Lanes,
     /// By account.
     Relays,
+    /// By account.
+    Validators,
+    /// Of one account, by validator.
+    Delegations,
+    /// Of one validator, by account.
+    Delegators,
+    /// By number.
+    Proposals,
 }
 
 impl Kind {
-    fn name(self) -> &'static str {
+    /// What the list is called.
+    pub fn name(self) -> &'static str {
         match self {
             Self::Streams => "streams",
             Self::Channels => "channels",
             Self::Lanes => "lanes",
             Self::Relays => "relays",
+            Self::Validators => "validators",
+            Self::Delegations => "delegations",
+            Self::Delegators => "delegators",
+            Self::Proposals => "proposals",
         }
     }
 
     /// Where the page behind `last` begins.
     fn place(self, last: &Value) -> Option<Vec<u8>> {
         let text = |key: &str| last[key].as_str();
+        let account = |key: &str| Some(text(key)?.parse::<AccountId>().ok()?.0.to_vec());
         Some(match self {
             Self::Streams => text("id")?.parse::<StreamId>().ok()?.0.to_vec(),
             Self::Channels => text("id")?.parse::<ChannelId>().ok()?.0.to_vec(),
-            Self::Relays => text("account")?.parse::<AccountId>().ok()?.0.to_vec(),
+            Self::Relays | Self::Validators => account("account")?,
+            Self::Delegations => account("validator")?,
+            Self::Delegators => account("delegator")?,
+            Self::Proposals => last["number"].as_u64()?.to_be_bytes().to_vec(),
             Self::Lanes => {
                 let payee: AccountId = text("payee")?.parse().ok()?;
                 let stream: StreamId = text("stream")?.parse().ok()?;
@@ -52,8 +69,14 @@ impl Kind {
 }
 
 impl Asking<'_> {
-    /// All records of a list.
+    /// Prints all records of a list.
     pub(super) fn list(&mut self, kind: Kind, path: &str) -> anyhow::Result<()> {
+        let (all, is_cut) = self.fetch(kind, path)?;
+        self.tell_unproved(json!({ kind.name(): all, "is_cut": is_cut }))
+    }
+
+    /// All records of a list, and whether there are more than are read.
+    pub(super) fn fetch(&self, kind: Kind, path: &str) -> anyhow::Result<(Vec<Value>, bool)> {
         if self.options.height.is_some() {
             bail!("lists are of the newest state only: leave --height out");
         }
@@ -81,7 +104,7 @@ impl Asking<'_> {
         if is_cut {
             eprintln!("only the first {} are shown", all.len());
         }
-        self.tell_unproved(json!({ kind.name(): all, "is_cut": is_cut }))
+        Ok((all, is_cut))
     }
 }
 
@@ -99,6 +122,11 @@ mod tests {
         check(Kind::Streams, json!({"id": id(1), "title": ""}), Some(vec![1; 32]));
         check(Kind::Channels, json!({"id": id(2)}), Some(vec![2; 32]));
         check(Kind::Relays, json!({"account": id(3)}), Some(vec![3; 32]));
+        check(Kind::Validators, json!({"account": id(7)}), Some(vec![7; 32]));
+        check(Kind::Delegations, json!({"validator": id(8)}), Some(vec![8; 32]));
+        check(Kind::Delegators, json!({"delegator": id(9)}), Some(vec![9; 32]));
+        check(Kind::Proposals, json!({"number": 258}), Some(vec![0, 0, 0, 0, 0, 0, 1, 2]));
+        check(Kind::Proposals, json!({"number": "258"}), None);
         let lane = json!({"payee": id(4), "stream": id(5), "lane": 6});
         let place = [&[4; 32][..], &[5; 32], &[0, 0, 0, 6]].concat();
         check(Kind::Lanes, lane, Some(place));

@@ -22,8 +22,11 @@ mod blocks;
 mod lists;
 mod proved;
 mod show;
+mod staking;
+mod table;
 
 use proved::{Answer, Follower};
+use staking::{GovQuestion, StakingQuestion};
 
 /// `query`.
 #[derive(Debug, PartialEq, Eq, Args)]
@@ -91,6 +94,14 @@ pub enum QueryCommand {
     Params,
     /// All money
     Supply,
+    /// Stake: validators, and what is staked with them
+    #[command(subcommand)]
+    Staking(StakingQuestion),
+    /// What validators decide together
+    #[command(subcommand)]
+    Gov(GovQuestion),
+    /// The new version of the program that is decided, and its height
+    Upgrade,
     /// A transaction by its hash
     Tx {
         /// 64 hex digits
@@ -169,6 +180,9 @@ pub fn run(args: QueryArgs, config: &Config) -> anyhow::Result<()> {
         }
         QueryCommand::Params => ask.record::<Params>("params", StateKey::Params),
         QueryCommand::Supply => ask.supply(),
+        QueryCommand::Staking(question) => ask.staking(question, &store),
+        QueryCommand::Gov(question) => ask.gov(&question),
+        QueryCommand::Upgrade => ask.upgrade(),
         QueryCommand::Streams { creator: None } => ask.list(lists::Kind::Streams, "/streams"),
         QueryCommand::Streams { creator: Some(creator) } => {
             let path = format!("/streams/by-creator/{}", creator.account(&store)?);
@@ -204,6 +218,14 @@ impl Asking<'_> {
         }
     }
 
+    /// Another record of the same height, so that both mean something together.
+    fn answer_at(&mut self, key: StateKey, height: u64) -> anyhow::Result<Answer> {
+        match self.options.prove {
+            true => self.follower.proved(key, Some(height)),
+            false => self.follower.unproved(key, Some(height)),
+        }
+    }
+
     fn record<T: BorshDeserialize + Serialize>(
         &mut self,
         what: &str,
@@ -226,10 +248,7 @@ impl Asking<'_> {
         let answer = self.answer(StateKey::Supply)?;
         let supply = answer.decode::<Supply>()?.unwrap_or_default();
         // Both of one height: their sum means something.
-        let pool = match self.options.prove {
-            true => self.follower.proved(StateKey::FeePool, Some(answer.height))?,
-            false => self.follower.unproved(StateKey::FeePool, Some(answer.height))?,
-        };
+        let pool = self.answer_at(StateKey::FeePool, answer.height)?;
         let fee_pool = pool.decode::<Balance>()?.unwrap_or_default();
         let record = json!({
             "genesis": supply.genesis,

@@ -6,13 +6,16 @@ use chain_types::Balance;
 use serde_json::Value;
 
 /// Fields that are amounts in units; people read SUT.
-const AMOUNTS: [&str; 16] = [
+const AMOUNTS: [&str; 27] = [
     "amount",
     "balance",
     "bond",
+    "bonded",
     "burned",
+    "commission_due",
     "cum",
     "current",
+    "delegation_min",
     "deposits",
     "fee",
     "fee_base",
@@ -20,9 +23,17 @@ const AMOUNTS: [&str; 16] = [
     "fee_per_voucher",
     "fee_pool",
     "genesis",
+    "held",
     "paid",
+    "power_unit",
     "redeemed",
+    "relay_bond_min",
+    "rewards",
+    "rewards_held",
+    "self_delegation",
+    "self_delegation_min",
     "ticket_price",
+    "tokens",
 ];
 
 /// The lines of a value.
