@@ -2,6 +2,7 @@
 // page, its blocks and its wallet.
 
 import { element, say, showRelay } from "./lib/dom.js";
+import { LightReader } from "./lib/light/reader.js";
 import { account } from "./lib/network/account.js";
 import { block, transaction } from "./lib/network/block.js";
 import { Book } from "./lib/network/book.js";
@@ -26,7 +27,7 @@ import { Chain } from "./lib/wallet/chain.js";
 const VIEWS = { overview, search, block, transaction, validators, validator, stake, streams, stream, relays, relay, pools, pool, decisions, decision, account };
 /** A view reads the chain so often at most, however fast blocks come. */
 const LOAD_MS_MIN = 1000;
-const UNPROVED = "All of this is what one relay says about its chain, unproved until the light client is there.";
+const UNPROVED = "All of this is what one relay says about its chain. On a validator's page this browser checks the validator's stake, and yours, against what the validators signed.";
 
 const place = element("view", HTMLElement);
 const trouble = element("trouble", HTMLElement);
@@ -53,7 +54,7 @@ async function begin() {
   }
   say(element("chain", HTMLElement), chain.id);
   const feed = new BlockFeed(chain);
-  context = { chain, feed, book: new Book(chain, () => feed.height), signatures: new Signatures(), purse: new Purse(chain), go: (path) => go(path, { replace: true }) };
+  context = { chain, feed, book: new Book(chain, () => feed.height), signatures: new Signatures(), purse: new Purse(chain), light: new LightReader(chain), go: (path) => go(path, { replace: true }) };
   // Where the relay proves nothing yet, a page says so once, below everything.
   say(element("proof", HTMLElement), chain.info.unproved === false ? "" : UNPROVED);
   feed.on("trouble", (words) => {

@@ -115,7 +115,7 @@ function fileFor(path) {
   if (/^\/(publish|network|wallet)$/.test(path)) return `${path.slice(1)}.html`;
   if (path.startsWith("/network/")) return "network.html";
   if (/^\/watch(\/|$)/.test(path)) return "watch.html";
-  return /^\/(lib\/((wallet|network)\/)?)?[a-z0-9-]+\.(js|css|svg)$/.test(path) ? path.slice(1) : null;
+  return /^\/(lib\/((wallet|network|light)\/)?)?[a-z0-9-]+\.(js|css|svg)$/.test(path) ? path.slice(1) : null;
 }
 
 if (import.meta.url === pathToFileURL(process.argv[1] ?? "").href) {

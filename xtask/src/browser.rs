@@ -81,6 +81,14 @@ pub const SCENARIOS: &[Scenario] = &[
         node: NodeOf::Script,
     },
     Scenario {
+        name: "explorer",
+        script: "explorer",
+        arguments: &[],
+        quick: &[],
+        thorough: &["--comet", "spawn"],
+        node: NodeOf::Script,
+    },
+    Scenario {
         name: "money",
         script: "money",
         arguments: &[],

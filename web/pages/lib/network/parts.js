@@ -24,6 +24,7 @@ export { make, say };
  * @property {import("./signatures.js").Signatures} signatures
  * @property {import("./book.js").Book} book
  * @property {import("./purse.js").Purse} purse
+ * @property {import("../light/reader.js").LightReader} light
  * @property {(path: string) => void} go
  */
 

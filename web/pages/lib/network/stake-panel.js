@@ -119,21 +119,19 @@ export class StakePanel {
     [this.#mine, this.#balance, this.#params] = [mine, balance, params];
     const here = this.#here;
     const due = here?.rewards ?? 0n;
-    const own = book.validator(this.operator);
-    const commission = own && purse.account === this.operator ? own.commissionDue : 0n;
     const ready = (here?.leaving ?? []).filter(({ completeMs, to }) => to === null && completeMs <= this.context.chain.info.block_time_ms);
     put(
       this.#facts,
       facts([
         ["Staked", money(here?.amount ?? 0n)],
-        ["Rewards due", money(due), commission > 0n ? `and ${sut(commission)} of commission` : undefined],
+        ["Rewards due", money(due), purse.account === this.operator ? "Your commission is in it." : undefined],
         ["You can spend", money(balance)],
         ...(here?.leaving ?? []).map((each) => leavingFact(each, this.context)),
       ].map((line) => /** @type {import("./parts.js").Fact} */ (line))),
     );
     say(this.#why, `Stake earns a part of all fees, and can be cut if the validator signs twice. What is taken back is free after ${duration(Number(params["unbonding_ms"] ?? 0))}.`);
     this.#form.hidden = false;
-    this.#withdraw.hidden = due === 0n && ready.length === 0 && commission === 0n;
+    this.#withdraw.hidden = due === 0n && ready.length === 0;
     say(this.#withdraw, ready.length > 0 ? "Take out what is free" : "Take the rewards");
     this.#fillTargets(validators);
     this.#check();

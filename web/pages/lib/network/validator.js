@@ -6,6 +6,7 @@ import { units } from "../wallet/balance.js";
 import { historyOf } from "./history.js";
 import { box, chip, facts, heading, idLink, instead, link, list, make, money, nothing, put, row, sync, time } from "./parts.js";
 import { share } from "./plot.js";
+import { proofBox } from "./proof-box.js";
 import { STATUS, bondedOf, countedBlocks, nameOf, percentOf, uptime } from "./records.js";
 import { pathTo } from "./routes.js";
 import { StakePanel } from "./stake-panel.js";
@@ -27,6 +28,7 @@ export function validator(context, operator) {
   const delegators = list("ul", "Nobody has a stake here.");
   const history = list("ul", "Nothing that this relay's node remembers.");
   const panel = new StakePanel(context, operator);
+  const proof = proofBox(context, operator);
   const body = make(
     "div",
     "column",
@@ -35,7 +37,7 @@ export function validator(context, operator) {
       "div",
       "columns",
       make("div", "column", box("About", "", about), box(`The last ${STRIP_BLOCKS} blocks`, "", blocks, blocksWords), box("Who has staked with it", "The largest first; all of them share its rewards, and what is cut.", delegators.root)),
-      make("div", "column", panel.root, box("What happened", "", history.root)),
+      make("div", "column", panel.root, proof.root, box("What happened", "", history.root)),
     ),
   );
   const root = make("div", "", body);
@@ -71,6 +73,7 @@ export function validator(context, operator) {
       ]),
     );
     await Promise.all([showBlocks(found), showDelegators(found.tokens), panel.load(), showHistory(height)]);
+    void proof.load();
   };
 
   /** @param {import("./records.js").Validator} found */
@@ -115,6 +118,9 @@ export function validator(context, operator) {
   };
 
   // What was just sent is seen at once, not ten blocks later.
-  panel.onDone = () => (historyHeight = -Infinity);
+  panel.onDone = () => {
+    historyHeight = -Infinity;
+    proof.forget();
+  };
   return { title: "Validator", root, load };
 }
