@@ -88,11 +88,18 @@ async function refresh() {
     element("fund", HTMLElement).hidden = !info.faucet || balance > 0n;
     element("words-why", HTMLElement).classList.toggle("urgent", !noted);
     showPools(pools);
-    await showToday(today);
+    await Promise.all([showToday(today), showStaked(wallet.account)]);
   } catch (error) {
     say(element("chain", HTMLElement), "The chain does not answer. Trying again by itself.");
     if (!(error instanceof Error)) throw error;
   }
+}
+
+/** What the account has staked, where its chain has validators to stake with. @param {string} account */
+async function showStaked(account) {
+  const records = (await wallet?.chain.list(`/delegations/${account}`, ({ validator }) => validator).catch(() => [])) ?? [];
+  element("staked", HTMLElement).hidden = records.length === 0;
+  say(element("staked-sum", HTMLElement), sut(records.reduce((sum, { amount }) => sum + BigInt(amount), 0n)));
 }
 
 const POOL_WORDS = /** @type {const} */ ({ opening: "Opening", open: "Open", closing: "Closing", closed: "Closed" });
@@ -111,9 +118,15 @@ function showPools(pools) {
       pool.mine ? "" : "opened in another browser: this one can close it, not pay from it",
       waits ?? "",
     ].filter(Boolean);
-    return make("li", "row-item", make("div", "row-words", make("strong", "", POOL_WORDS[pool.state]), " ", make("a", "mono", shortId(pool.channel)), make("p", "help", words.join(" · "))), actions);
+    return make("li", "row-item", make("div", "row-words", make("strong", "", POOL_WORDS[pool.state]), " ", linkTo(pool.channel), make("p", "help", words.join(" · "))), actions);
   });
-  for (const link of document.querySelectorAll("#pools a")) link.setAttribute("href", "/network");
+}
+
+/** @param {string} channel */
+function linkTo(channel) {
+  const made = make("a", "mono", shortId(channel));
+  made.setAttribute("href", `/network/pools/${channel}`);
+  return made;
 }
 
 /** What a closing pool waits for. @param {Pool} pool @returns {string | null} null: for nothing */

@@ -28,7 +28,7 @@ const EVENTS = {
 export function block({ chain, feed, book }, id) {
   const height = Number(id);
   const head = make("div", "", heading("Block", id));
-  const about = make("div", "about-place");
+  const about = make("div", "about-place tall");
   const transactions = list("ol", "It carried no transaction.");
   const events = list("ul", "None.");
   const around = make("div", "actions");

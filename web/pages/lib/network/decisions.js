@@ -61,7 +61,7 @@ export function decisions({ chain, book }) {
 /** @param {Context} context @param {string} id @returns {import("./parts.js").View} */
 export function decision({ chain, book, purse }, id) {
   const head = make("div", "", heading("Proposal", id));
-  const about = make("div", "about-place");
+  const about = make("div", "about-place short");
   const votes = make("div", "");
   const what = table("What it changes", [["Parameter", ""], ["Now", "num"], ["Then", "num"]], "Nothing differs from what holds now.");
   const upgrade = make("div", "");

@@ -20,7 +20,7 @@ const HISTORY_BLOCKS = 10;
 export function validator(context, operator) {
   const { chain, feed, book, signatures } = context;
   const head = make("div", "", heading("Validator", shortId(operator)));
-  const about = make("div", "about-place");
+  const about = make("div", "about-place tall taller");
   const blocks = make("div", "block-grid");
   const blocksWords = make("p", "help", " ");
   blocks.setAttribute("role", "img");
