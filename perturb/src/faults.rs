@@ -23,6 +23,8 @@ const SIGN_STATE: &str = "priv_validator_state.json";
 const ADVICE_MAX: Duration = Duration::from_secs(5);
 /// Words of a remedy in a refusal.
 const REMEDIES: [&str; 3] = ["aside", "remove", "reset"];
+/// One that is to be missed stays away no longer than this beyond its time.
+const AWAY_MAX: Duration = Duration::from_secs(120);
 /// Nobody waits longer for anything of one node.
 const PATIENCE: Duration = Duration::from_secs(15 * 60);
 
@@ -72,7 +74,7 @@ impl Patient<'_> {
         let world = self.world;
         let spec = &world.manifest.nodes[self.index];
         if let Some(start_at) = spec.start_at {
-            while world.height() < start_at {
+            while !world.is_due(start_at) {
                 if world.is_ending() {
                     return Ok(());
                 }
@@ -169,7 +171,7 @@ impl Patient<'_> {
         let fault = perturbation.fault;
         let mut incident = self.begin(&fault.to_string());
         self.world.disturbed.fetch_add(1, Ordering::SeqCst);
-        let done = self.carry_out(fault, &mut incident);
+        let done = self.carry_out(fault, &perturbation.expect, &mut incident);
         self.world.disturbed.fetch_sub(1, Ordering::SeqCst);
         done.with_context(|| fault.to_string())?;
         if self.node.is_started() {
@@ -265,7 +267,13 @@ impl Patient<'_> {
         Ok(())
     }
 
-    fn carry_out(&mut self, fault: Fault, incident: &mut Incident) -> anyhow::Result<()> {
+    fn carry_out(
+        &mut self,
+        fault: Fault,
+        expect: &[String],
+        incident: &mut Incident,
+    ) -> anyhow::Result<()> {
+        let since = incident.height;
         let notes = &mut incident.notes;
         match fault {
             Fault::Kill { down } => {
@@ -303,6 +311,11 @@ impl Patient<'_> {
                     None => Ok(()),
                     Some(span) => {
                         thread::sleep(span);
+                        // What its absence is to bring takes blocks, not seconds.
+                        let (world, index) = (self.world, self.index);
+                        world.wait(AWAY_MAX, || {
+                            expect.iter().all(|kind| world.happened(index, kind, since).is_some())
+                        });
                         self.node.start()
                     }
                 }

@@ -59,9 +59,12 @@ pub fn manifest(wish: Wish) -> Manifest {
         perturb: Vec::new(),
     };
     nodes.push(other("joiner", None));
-    nodes.push(other("late", Some(rng.random_range(25..40))));
+    nodes.push(other("late", Some(At::Height(rng.random_range(25..40)))));
     if wish.has_snapshots {
-        nodes.push(Node { state_sync: true, ..other("snap", Some(rng.random_range(60..80))) });
+        nodes.push(Node {
+            state_sync: true,
+            ..other("snap", Some(At::Height(rng.random_range(60..80))))
+        });
     }
     // Each word once in a while, in an order of chance, before any comes again.
     let mut words: Vec<Word> = Vec::new();
@@ -86,7 +89,7 @@ pub fn manifest(wish: Wish) -> Manifest {
     }
     let sut = |sut: u64| Some(Sut(Balance::of(sut * 1_000_000_000)));
     let step = |at, from: &str, action, to: Option<&str>, amount, expect: (&str, u64)| Stake {
-        at,
+        at: At::Height(at),
         from: from.to_owned(),
         action,
         to: to.map(str::to_owned),

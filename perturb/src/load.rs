@@ -34,6 +34,9 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// Blocks that a channel of the load lives.
 const CHANNEL_BLOCKS: u64 = 100_000;
 
+/// What an account of the load stakes: 1 SUT, a unit of power.
+const STAKE: Balance = Balance::of(1_000_000_000);
+
 /// What was sent, all threads together.
 #[derive(Debug, Default)]
 pub struct Counters {
@@ -304,17 +307,16 @@ impl Sender {
             Kind::Stake => {
                 let own: Vec<AccountId> = self.stakes.iter().copied().collect();
                 match (own.choose(rng), targets.choose(rng)) {
-                    (Some(validator), _) if rng.random_bool(0.3) => {
+                    (Some(validator), _) if rng.random_bool(0.5) => {
                         Payload::WithdrawRewards { validator: *validator }
                     }
-                    (Some(validator), _) if rng.random_bool(0.3) => Payload::Undelegate {
-                        validator: *validator,
-                        amount: Balance::of(1_000_000_000),
-                    },
-                    (_, Some(validator)) => Payload::Delegate {
-                        validator: *validator,
-                        amount: Balance::of(rng.random_range(2..5) * 1_000_000_000),
-                    },
+                    (Some(validator), _) => {
+                        Payload::Undelegate { validator: *validator, amount: STAKE }
+                    }
+                    // So little that nobody's absence is felt more than the manifest means.
+                    (None, Some(validator)) => {
+                        Payload::Delegate { validator: *validator, amount: STAKE }
+                    }
                     (_, None) => transfer(rng),
                 }
             }

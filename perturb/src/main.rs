@@ -121,7 +121,7 @@ fn check(path: &std::path::Path) -> anyhow::Result<ExitCode> {
     let mut text = format!("{}: {}\n", path.display(), manifest.chain.duration);
     for node in &manifest.nodes {
         let start = match node.start_at {
-            Some(height) => format!(", from height {height} on"),
+            Some(at) => format!(", joins: {at}"),
             None => String::new(),
         };
         text.push_str(&format!("  {}{start}\n", node.name));
@@ -130,7 +130,7 @@ fn check(path: &std::path::Path) -> anyhow::Result<ExitCode> {
         }
     }
     for step in &manifest.stakes {
-        text.push_str(&format!("  height {}: {:?} by {}\n", step.at, step.action, step.from));
+        text.push_str(&format!("  {}: {:?} by {}\n", step.at, step.action, step.from));
     }
     print(&text)?;
     Ok(ExitCode::SUCCESS)

@@ -146,7 +146,7 @@ pub struct Manifest {
     /// The nodes, in the order in which they are started.
     #[serde(default, rename = "node")]
     pub nodes: Vec<Node>,
-    /// What changes the validator set, ascending by height.
+    /// What changes the validator set, one after the other.
     #[serde(default, rename = "stake", skip_serializing_if = "Vec::is_empty")]
     pub stakes: Vec<Stake>,
 }
@@ -243,9 +243,9 @@ pub struct Node {
     /// What a validator of the genesis stakes, SUT.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stake: Option<Sut>,
-    /// Joins when the chain is at this height; from the beginning where it is left out.
+    /// When it joins; at the beginning where it is left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub start_at: Option<u64>,
+    pub start_at: Option<At>,
     /// Joins from a snapshot of the others instead of all blocks.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub state_sync: bool,
@@ -491,8 +491,8 @@ impl TryFrom<RawPerturbation> for Perturbation {
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, rename_all = "snake_case")]
 pub struct Stake {
-    /// Sent when the chain is at this height.
-    pub at: u64,
+    /// When it is sent, once the steps before it are done.
+    pub at: At,
     /// The node whose operator sends it.
     pub from: String,
     /// What it does.
@@ -689,10 +689,13 @@ impl Manifest {
                         word.text()
                     ));
                 }
-                if let (At::Height(height), Some(start)) = (perturbation.at, node.start_at)
-                    && height <= start
-                {
-                    fault(&format!("{} at height {height}, before its start", word.text()));
+                let is_early = match (perturbation.at, node.start_at) {
+                    (At::Height(at), Some(At::Height(start))) => at <= start,
+                    (At::After(at), Some(At::After(start))) => at <= start,
+                    _ => false,
+                };
+                if is_early {
+                    fault(&format!("{} {}, before its start", word.text(), perturbation.at));
                 }
             }
         }
@@ -706,14 +709,9 @@ impl Manifest {
     }
 
     fn stake_faults(&self, faults: &mut Vec<String>) {
-        let mut last = 0;
         for (number, step) in self.stakes.iter().enumerate() {
             let mut fault =
                 |text: String| faults.push(format!("stake step {}: {text}", number + 1));
-            if step.at <= last {
-                fault("heights ascend from step to step".to_owned());
-            }
-            last = step.at;
             let named = std::iter::once(&step.from).chain(&step.to).chain(step.expect.keys());
             for name in named {
                 if self.index(name).is_none() {

@@ -18,7 +18,7 @@ use ed25519_dalek::Signer as _;
 use crate::{
     homes::Homes,
     load::{nonce, signed},
-    manifest::{Action, At, Stake},
+    manifest::{Action, Stake},
     world::{Incident, POLL, World, lock},
 };
 
@@ -32,7 +32,7 @@ const EFFECT_BLOCKS: u64 = 2;
 /// Carries out all steps in order; what goes wrong is a violation.
 pub fn run(world: &World) {
     for (number, step) in world.manifest.stakes.iter().enumerate() {
-        while !world.is_due(At::Height(step.at)) {
+        while !world.is_due(step.at) {
             if world.is_ending() {
                 return;
             }

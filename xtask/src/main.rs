@@ -85,7 +85,9 @@ fn run(task: Task) -> anyhow::Result<()> {
     match task {
         Task::Test { only, skip_browser } => steps::test(&workspace, only.as_deref(), skip_browser),
         Task::Soak { resume, only } => soak::soak(&workspace, resume, only.as_deref()),
-        Task::Tools { cometbft: true } => tools::install_cometbft(&workspace),
+        Task::Tools { cometbft: true } => {
+            tools::install_cometbft(&workspace, tools::COMETBFT).map(drop)
+        }
         Task::Tools { cometbft: false } => tools::install(&workspace),
         Task::Requirements => requirements::report(&workspace),
         Task::Scenarios { thorough, names } => {

@@ -10,6 +10,7 @@ use crate::browser::{self, Effort};
 use crate::fuzz;
 use crate::process::run;
 use crate::tally::Tally;
+use crate::tools;
 use crate::workspace::Workspace;
 
 /// How long the soak searches in each fuzz target.
@@ -18,6 +19,8 @@ const SEARCH: Duration = Duration::from_secs(600);
 const LOAD_LIMIT: Duration = Duration::from_secs(3 * 3600);
 /// The longest that the crashes may take, their build included.
 const CRASHES_LIMIT: Duration = Duration::from_secs(30 * 60);
+/// The longest that half an hour of disturbances may take, its last look included.
+const PERTURB_LIMIT: Duration = Duration::from_secs(50 * 60);
 
 /// One long thing.
 enum Item {
@@ -30,6 +33,9 @@ enum Item {
     Load,
     /// `kill -9` of application and CometBFT at fifty moments of chance, beside an uncrashed twin.
     Crashes,
+    /// A network of real nodes under load, disturbed in every way for half an hour, under the line of
+    /// CometBFT that is named.
+    Perturb(&'static str),
 }
 
 /// Runs every item, or one; goes on after a failure and fails at the end.
@@ -68,7 +74,12 @@ pub fn soak(workspace: &Workspace, resume: bool, only: Option<&str>) -> Result<(
 }
 
 fn items(workspace: &Workspace) -> Result<Vec<Item>> {
-    let mut items = vec![Item::Load, Item::Crashes];
+    let mut items = vec![
+        Item::Load,
+        Item::Crashes,
+        Item::Perturb(tools::COMETBFT),
+        Item::Perturb(tools::COMETBFT_NEXT),
+    ];
     items.extend(browser::SCENARIOS.iter().map(|scenario| Item::Browser(scenario.name)));
     items.extend(fuzz::targets(workspace)?.into_iter().map(Item::Fuzz));
     Ok(items)
@@ -82,6 +93,8 @@ impl Item {
             Item::Browser(scenario) => format!("browser-{scenario}"),
             Item::Load => "load".to_owned(),
             Item::Crashes => "crashes".to_owned(),
+            Item::Perturb(version) if *version == tools::COMETBFT => "perturb".to_owned(),
+            Item::Perturb(_) => "perturb-39".to_owned(),
         }
     }
 
@@ -100,6 +113,7 @@ impl Item {
             }
             Item::Load => run_load(workspace),
             Item::Crashes => run_crashes(workspace),
+            Item::Perturb(version) => run_perturb(workspace, version, &self.name()),
         }
     }
 }
@@ -123,6 +137,17 @@ fn run_crashes(workspace: &Workspace) -> Result<Value> {
     run(&mut tests, CRASHES_LIMIT, &mut tally)?;
     ensure!(tally.passed == 1, "the test {name} was not found");
     Ok(json!({ "moments": 50 }))
+}
+
+/// Homes and logs are kept where it says when something does not hold.
+fn run_perturb(workspace: &Workspace, version: &str, name: &str) -> Result<Value> {
+    let comet = tools::install_cometbft(workspace, version)?;
+    let report = workspace.target.join("soak").join(format!("{name}-report.json"));
+    let mut perturb = workspace.command(workspace.binary("sutantra-perturb"));
+    perturb.args(["run", "perturb/manifests/thirty-minutes.toml", "--comet-bin"]).arg(comet);
+    perturb.arg("--node-bin").arg(workspace.binary("sutantra-node")).arg("--json").arg(&report);
+    run(&mut perturb, PERTURB_LIMIT, &mut Tally::default())?;
+    Ok(serde_json::from_str(&std::fs::read_to_string(&report)?)?)
 }
 
 fn result_file(workspace: &Workspace, item: &str) -> PathBuf {

@@ -1,7 +1,7 @@
 //! What the tests need beyond Rust, gcc and Node: installed by name and version when it is missing.
 
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -28,7 +28,9 @@ const PACKAGES: &[Package] = &[
 ];
 
 /// The engine of real networks, in `.tools/` of the workspace.
-const COMETBFT: &str = "0.38.26";
+pub const COMETBFT: &str = "0.38.26";
+/// The next line of it, in a directory of its own below.
+pub const COMETBFT_NEXT: &str = "0.39.4";
 /// Oldest Go that builds it, or that fetches one that does (`GOTOOLCHAIN=auto` came with 1.21).
 const GO_MIN: (u32, u32) = (1, 21);
 /// Oldest Node whose test runner and fetch the scenarios can rely on.
@@ -45,7 +47,7 @@ pub fn install(workspace: &Workspace) -> Result<()> {
     } else {
         install_packages(&missing)?;
     }
-    install_cometbft(workspace)?;
+    install_cometbft(workspace, COMETBFT)?;
     if workspace.has("web/package-lock.json") {
         let mut npm = workspace.command("npm");
         npm.args(["ci", "--no-audit", "--no-fund"]).current_dir(workspace.root.join("web"));
@@ -54,20 +56,23 @@ pub fn install(workspace: &Workspace) -> Result<()> {
     Ok(())
 }
 
-/// Puts CometBFT into `.tools/` unless it is there in the right version.
-pub fn install_cometbft(workspace: &Workspace) -> Result<()> {
-    let tools = workspace.root.join(".tools");
+/// Puts CometBFT into `.tools/` unless it is there in the right version; its program.
+pub fn install_cometbft(workspace: &Workspace, version: &str) -> Result<PathBuf> {
+    let tools = match version {
+        COMETBFT => workspace.root.join(".tools"),
+        other => workspace.root.join(".tools").join(other),
+    };
     let program = tools.join("cometbft");
-    if cometbft_version(&program).as_deref() == Some(COMETBFT) {
-        println!("CometBFT {COMETBFT} is in .tools");
-        return Ok(());
+    if cometbft_version(&program).as_deref() == Some(version) {
+        println!("CometBFT {version} is in {}", tools.display());
+        return Ok(program);
     }
     let go = check_go()?;
-    println!("CometBFT {COMETBFT} is built by {go}: a minute or two, once");
+    println!("CometBFT {version} is built by {go}: a minute or two, once");
     let mut command = workspace.command("go");
     command
         .arg("install")
-        .arg(format!("github.com/cometbft/cometbft/cmd/cometbft@v{COMETBFT}"))
+        .arg(format!("github.com/cometbft/cometbft/cmd/cometbft@v{version}"))
         .env("GOBIN", &tools)
         // A Go that is too old for it fetches the one that it names.
         .env("GOTOOLCHAIN", "auto");
@@ -79,8 +84,8 @@ pub fn install_cometbft(workspace: &Workspace) -> Result<()> {
         )
     })?;
     let found = cometbft_version(&program).unwrap_or_else(|| "nothing".to_owned());
-    ensure!(found == COMETBFT, "{} says {found}, expected {COMETBFT}", program.display());
-    Ok(())
+    ensure!(found == version, "{} says {found}, expected {version}", program.display());
+    Ok(program)
 }
 
 fn cometbft_version(program: &Path) -> Option<String> {
