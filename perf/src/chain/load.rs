@@ -41,8 +41,8 @@ fn key(at: u64) -> SigningKey {
 pub fn app_state() -> anyhow::Result<Value> {
     let account =
         |at| GenesisAccount { account: AccountId::from(&key(at)), balance: Balance::of(1 << 45) };
-    let state =
-        AppState { params: Params::for_tests(), accounts: (0..ACCOUNTS).map(account).collect() };
+    let accounts = (0..ACCOUNTS).map(account).collect();
+    let state = AppState { params: Params::for_tests(), accounts, ..AppState::default() };
     Ok(serde_json::to_value(state)?)
 }
 

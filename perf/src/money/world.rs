@@ -144,7 +144,8 @@ impl World {
         let app = Arc::new(App::open(&dir.join("state"))?);
         let accounts =
             people.iter().map(|who| GenesisAccount { account: account(*who), balance: BALANCE });
-        let state = AppState { params: Params::for_tests(), accounts: accounts.collect() };
+        let accounts = accounts.collect();
+        let state = AppState { params: Params::for_tests(), accounts, ..AppState::default() };
         let validator = ValidatorKey::from_seed([1; 32]);
         let genesis = Genesis::single(
             CHAIN.parse().context("the name of the chain")?,
