@@ -99,7 +99,10 @@ function showTabs() {
   for (const tab of tabs.querySelectorAll("a")) {
     const is = tab.getAttribute("href") === here;
     tab.toggleAttribute("aria-current", is);
-    if (is) tab.setAttribute("aria-current", "page");
+    if (!is) continue;
+    tab.setAttribute("aria-current", "page");
+    // On a phone the tabs are wider than the screen.
+    tabs.scrollLeft = tab.offsetLeft - (tabs.clientWidth - tab.clientWidth) / 2;
   }
 }
 

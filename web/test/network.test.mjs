@@ -10,7 +10,7 @@ import { eventsOf, historyOf } from "../pages/lib/network/history.js";
 import { shortSut } from "../pages/lib/network/parts.js";
 import { pathOf, pointsOf, spansOf } from "../pages/lib/network/plot.js";
 import { adviceOf } from "../pages/lib/network/purse.js";
-import { asDelegation, asProposal, asValidator, bondedOf, changesOf, countedBlocks, nameOf, parameterWords, percentOf, ranked, uptime } from "../pages/lib/network/records.js";
+import { asDelegation, asProposal, asValidator, bondedOf, changesOf, countedBlocks, nameOf, parameterWords, percentOf, percentWords, ranked, uptime } from "../pages/lib/network/records.js";
 import { TABS, pathTo, routeOf, tabOf } from "../pages/lib/network/routes.js";
 import { find } from "../pages/lib/network/search.js";
 import { Signatures, signersOf } from "../pages/lib/network/signatures.js";
@@ -67,6 +67,10 @@ test("validators are ranked by who votes, then by stake, whatever order they cam
   assert.equal(bondedOf(all), 102_761n * SUT);
   assert.equal(percentOf(1n, 3n), 33.33);
   assert.equal(percentOf(1n, 0n), null);
+  assert.equal(percentWords(1n, 100_000n), "< 0.01 %");
+  assert.equal(percentWords(0n, 100n), "0 %");
+  assert.equal(percentWords(1n, 3n), "33.33 %");
+  assert.equal(percentWords(1n, 0n), "–");
 });
 
 test("uptime counts only blocks that a validator could sign", () => {

@@ -5,7 +5,7 @@ import { counted } from "../format.js";
 import { sut, UNITS_PER_SUT } from "../wallet/balance.js";
 import { box, chip, idLink, link, list, make, money, put, row, sentence, sync, tiles, time } from "./parts.js";
 import { bars, line, share } from "./plot.js";
-import { bondedOf, nameOf, percentOf } from "./records.js";
+import { bondedOf, nameOf, percentOf, percentWords } from "./records.js";
 import { pathTo } from "./routes.js";
 
 /** @typedef {import("./parts.js").Context} Context */
@@ -47,7 +47,7 @@ export function overview({ chain, feed, book }) {
     make("div", "columns three", ...plots.map(({ name, figure, change, place }) => box(titles[name] ?? name, "", figure, place, change))),
     make(
       "div",
-      "columns even",
+      "columns even loose",
       box("Newest blocks", "Each line below a block is a transaction: signed by one account, the same for everybody.", blocks.root),
       box("Validators", "They sign blocks, with what is staked with them as the pledge.", stake.root, make("p", "", link("/network/validators", "All validators"))),
     ),
@@ -81,10 +81,9 @@ export function overview({ chain, feed, book }) {
     const [validators, supply] = await Promise.all([book.validators(), book.supply()]);
     const voting = validators.filter(({ status }) => status === "voting");
     const bonded = bondedOf(validators);
-    const part = percentOf(bonded, supply.current);
     now.set("voting", validators.length > 0 ? String(voting.length) : "–", validators.length > 0 ? `of ${validators.length} registered` : "Those of the genesis sign.");
-    now.set("staked", part === null || validators.length === 0 ? "–" : `${part} %`, validators.length > 0 ? `${sut(bonded)} of all there is` : "Nothing is staked on this chain.");
-    now.set("supply", money(supply.current), `${percentOf(supply.current, supply.genesis) ?? 100} % of the first supply.`);
+    now.set("staked", validators.length === 0 ? "–" : percentWords(bonded, supply.current), validators.length > 0 ? `${sut(bonded)} of all there is` : "Nothing is staked on this chain.");
+    now.set("supply", money(supply.current), `${percentWords(supply.current, supply.genesis)} of the first supply.`);
     now.set("burned", money(supply.burned));
     stake.show(
       validators.slice(0, VALIDATORS_SHOWN).map((validator) => {

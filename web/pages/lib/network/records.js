@@ -121,6 +121,13 @@ export function percentOf(part, all) {
   return all > 0n ? Number((part * 10_000n) / all) / 100 : null;
 }
 
+/** The same for people: what is there is never said to be nothing. @param {bigint} part @param {bigint} all */
+export function percentWords(part, all) {
+  const percent = percentOf(part, all);
+  if (percent === null) return "–";
+  return percent === 0 && part > 0n ? "< 0.01 %" : `${percent} %`;
+}
+
 /** Blocks of the window in which a validator could sign. @param {Validator} validator @param {number} windowBlocks @param {number} height */
 export function countedBlocks({ sinceHeight }, windowBlocks, height) {
   return Math.max(0, Math.min(windowBlocks, height - sinceHeight));

@@ -7,7 +7,7 @@ import { historyOf } from "./history.js";
 import { box, chip, facts, heading, idLink, instead, link, list, make, money, nothing, put, row, sync, time } from "./parts.js";
 import { share } from "./plot.js";
 import { proofBox } from "./proof-box.js";
-import { STATUS, bondedOf, countedBlocks, nameOf, percentOf, uptime } from "./records.js";
+import { STATUS, bondedOf, countedBlocks, nameOf, percentOf, percentWords, uptime } from "./records.js";
 import { pathTo } from "./routes.js";
 import { StakePanel } from "./stake-panel.js";
 import { STRIP_BLOCKS, commissionWords, statusChip, stripLabel } from "./validators.js";
@@ -63,7 +63,7 @@ export function validator(context, operator) {
         ["State", STATUS[found.status].word, STATUS[found.status].help],
         ...(found.jailed ? [/** @type {import("./parts.js").Fact} */ (["Jailed", make("span", "", "at block ", link(pathTo.block(found.jailed.height), String(found.jailed.height)), ", until ", time(found.jailed.until_ms, { day: true }))])] : []),
         ...(found.slashed ? [/** @type {import("./parts.js").Fact} */ (["Cut", make("span", "", `${found.slashed.bps / 100} % at block `, link(pathTo.block(found.slashed.height), String(found.slashed.height))), `It signed twice at block ${found.slashed.infraction_height}.`])] : []),
-        ["Stake", money(found.tokens), part === null ? "It does not vote, and earns nothing." : `${part} % of what votes; ${found.power} of power in the engine.`],
+        ["Stake", money(found.tokens), part === null ? "It does not vote, and earns nothing." : `${percentWords(found.tokens, bonded)} of what votes; ${found.power} of power in the engine.`],
         ["Commission", make("span", "with-bar", `${found.commission.bps / 100} %`, share(found.commission.bps / 100, "share-bar second")), commissionWords(found)],
         ["Uptime", up === null ? "–" : `${up} %`, `Missed ${found.missed} of the last ${countedBlocks(found, windowBlocks, height)} blocks.`],
         ["Web", site],

@@ -4,7 +4,7 @@ import { sut } from "../wallet/balance.js";
 import { BLOCKS_KEPT } from "./feed.js";
 import { box, chip, idLink, make, money, table, tiles } from "./parts.js";
 import { marks, share } from "./plot.js";
-import { STATUS, bondedOf, nameOf, percentOf, uptime } from "./records.js";
+import { STATUS, bondedOf, nameOf, percentOf, percentWords, uptime } from "./records.js";
 import { pathTo } from "./routes.js";
 import { engineValidators } from "./signatures.js";
 
@@ -62,7 +62,7 @@ export function validators({ chain, feed, book, signatures }) {
             String(at + 1),
             make("strong", "", idLink(pathTo.validator(validator.operator), validator.operator, nameOf(validator))),
             money(validator.tokens),
-            make("span", "with-bar", part === null ? "–" : `${part} %`, share(part)),
+            make("span", "with-bar", part === null ? "–" : percentWords(validator.tokens, bonded), share(part)),
             make("span", "with-bar", `${validator.commission.bps / 100} %`, share(validator.commission.bps / 100, "share-bar second")),
             make("span", "with-marks", up === null ? "–" : `${up} %`, marks(strip.map(({ mark }) => mark), STRIP_BLOCKS, stripLabel(strip))),
             statusChip(validator),
