@@ -402,7 +402,7 @@ fn say_new(word: &str, said: &mut Option<String>, now: Option<String>) {
 }
 
 /// A port that nobody has now, and that no other test of this process is given.
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     // Below the range that the system gives to outgoing connections.
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let offset = (std::process::id() % 500) as u16 * 20;
@@ -431,7 +431,7 @@ fn config_toml() -> String {
     )
 }
 
-fn key_json(key: &ValidatorKey) -> String {
+pub fn key_json(key: &ValidatorKey) -> String {
     use base64::Engine as _;
     let base64 = base64::engine::general_purpose::STANDARD;
     let public = key.public_key().to_bytes();
