@@ -190,7 +190,8 @@ impl World {
             relay: balance(&self.node_account("operator")),
             redeemer: balance(&self.node_account("relay")),
             faucet: balance(&self.node_account("faucet")),
-            fee_pool: amount("fee_pool"),
+            fee_pool: amount("fee_pool").checked_add(amount("rewards_held")).expect("an amount"),
+            staked: amount("bonded"),
             burned: amount("burned"),
             genesis: amount("genesis"),
         }
@@ -205,7 +206,9 @@ struct Books {
     relay: Balance,
     redeemer: Balance,
     faucet: Balance,
+    /// And what of it is owed to those who stake.
     fee_pool: Balance,
+    staked: Balance,
     burned: Balance,
     genesis: Balance,
 }
@@ -213,9 +216,10 @@ struct Books {
 impl Books {
     #[track_caller]
     fn assert_whole(&self) {
-        let Self { viewer, creator, relay, redeemer, faucet, fee_pool, burned, genesis } = *self;
+        let Self { viewer, creator, relay, redeemer, faucet, fee_pool, staked, burned, genesis } =
+            *self;
         let all: Balance =
-            [viewer, creator, relay, redeemer, faucet, fee_pool, burned].into_iter().sum();
+            [viewer, creator, relay, redeemer, faucet, fee_pool, staked, burned].into_iter().sum();
         assert_eq!(all, genesis, "every unit is accounted for: {self:?}");
     }
 }
