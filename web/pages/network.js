@@ -2,6 +2,7 @@
 // page, its blocks and its wallet.
 
 import { element, say, showRelay } from "./lib/dom.js";
+import { RequestError } from "./lib/http.js";
 import { LightReader } from "./lib/light/reader.js";
 import { account } from "./lib/network/account.js";
 import { block, transaction } from "./lib/network/block.js";
@@ -18,7 +19,7 @@ import { Signatures } from "./lib/network/signatures.js";
 import { stake } from "./lib/network/stake.js";
 import { validator } from "./lib/network/validator.js";
 import { validators } from "./lib/network/validators.js";
-import { Chain } from "./lib/wallet/chain.js";
+import { Chain, ChainError } from "./lib/wallet/chain.js";
 
 /** @typedef {import("./lib/network/parts.js").Context} Context */
 /** @typedef {import("./lib/network/parts.js").View} View */
@@ -59,7 +60,8 @@ async function begin() {
   say(element("proof", HTMLElement), chain.info.unproved === false ? "" : UNPROVED);
   feed.on("trouble", (words) => {
     silent = words;
-    showTrouble(words);
+    // What a view could not read stays said until it could.
+    if (words !== null) showTrouble(words);
   });
   feed.on("change", soon);
   context.purse.on("change", soon);
@@ -125,7 +127,7 @@ async function load() {
     if (context.feed.blocks[0]) say(element("chain", HTMLElement), `${context.chain.id} · block ${context.feed.height}`);
     if (silent === null) showTrouble(null);
   } catch (error) {
-    if (view === shown) showTrouble(silent ?? `Not everything could be read: ${error instanceof Error ? error.message : String(error)} The page tries again with the next block.`);
+    if (view === shown) showTrouble(silent ?? `Not everything could be read${error instanceof ChainError || error instanceof RequestError ? `: ${error.message}` : "."} The page tries again with the next block.`);
   } finally {
     loading = false;
   }

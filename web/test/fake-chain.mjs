@@ -25,7 +25,7 @@ export class ChainFace {
   #begunMs = Date.now() - 60 * BLOCK_MS;
 
   constructor() {
-    Object.assign(this.chain.record, { created: Date.now(), ended: null, title: "Harbour at night, by the second", rev_epoch: 0 });
+    Object.assign(this.chain.record, { created: Date.now(), ended: null, codecs: ["VP8", "opus"], issuers: [], origin_relay: null, title: "Harbour at night, by the second", rev_epoch: 0 });
     for (let height = 1; height <= 60; height += 1) this.#close(this.#begunMs + height * BLOCK_MS + (height % 7) * 40);
     setInterval(() => this.#close(Date.now()), BLOCK_MS).unref();
   }

@@ -24,7 +24,7 @@ export function account({ chain, feed, book, purse }, id) {
 
   const load = async () => {
     const [record, relay, delegations, channels] = await Promise.all([chain.query(`/account/${id}`), chain.relay(id).catch(() => null), chain.list(`/delegations/${id}`, ({ validator }) => validator).catch(() => []), chain.channelsOf(id).catch(() => []), book.validators(), purse.open()]);
-    if (!record && delegations.length === 0 && !relay) return instead(root, body, nothing("The chain knows no such account", ["an account with money, a relay, a stake"]));
+    if (!record && delegations.length === 0 && !relay && !book.validator(id)) return instead(root, body, nothing("The chain knows no such account", ["an account with money, a relay, a stake"]));
     instead(root, body, null);
     const { balance, nonce } = record ? await chain.account(id) : { balance: 0n, nonce: 0 };
     const mine = delegations.map(asDelegation);

@@ -71,8 +71,9 @@ export function overview({ chain, feed, book }) {
     blocks.show(
       list.map((block, at) => {
         const proposer = book.byAddress(block.proposer);
+        const carried = block.transactions > 0 ? [` · ${counted(block.transactions, "transaction")}`] : [];
         const by = proposer ? [" · ", idLink(pathTo.validator(proposer.operator), proposer.operator, nameOf(proposer))] : [];
-        return make("li", "", make("div", "row-item", make("strong", "", link(pathTo.block(block.height), String(block.height))), make("span", "muted cut", time(block.timeMs), ` · ${counted(block.transactions, "transaction")}`, ...by)), ...(told[at] ?? []).map((each) => sentence(each, book.nameOf)));
+        return make("li", "", make("div", "row-item", make("strong", "", link(pathTo.block(block.height), String(block.height))), make("span", "muted cut", time(block.timeMs), ...carried, ...by)), ...(told[at] ?? []).map((each) => sentence(each, book.nameOf)));
       }),
     );
   };
