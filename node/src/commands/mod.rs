@@ -8,11 +8,15 @@ use crate::config::Config;
 mod comet;
 mod completions;
 mod endpoint;
+mod export;
 mod genesis;
 mod init;
 mod keys;
 mod prompt;
 mod query;
+mod rollback;
+mod snapshots;
+mod state;
 mod status;
 mod tx;
 mod version;
@@ -39,6 +43,13 @@ pub enum OperatorCommand {
     /// What CometBFT calls this node and its validator
     #[command(subcommand)]
     Comet(comet::CometCommand),
+    /// States that others can join from
+    #[command(subcommand)]
+    Snapshots(snapshots::SnapshotsCommand),
+    /// Takes back the newest block of the state, to be executed again
+    Rollback,
+    /// Writes the whole state as the genesis of a chain that goes on from it
+    Export(export::ExportArgs),
     /// Runs a network on this machine: validators with CometBFT, and a relay
     Localnet(Box<crate::localnet::LocalnetArgs>),
     /// Looks at this machine, the home and the chain, and says what to mend
@@ -71,6 +82,9 @@ pub fn run(command: OperatorCommand, config: &Config) -> anyhow::Result<()> {
         OperatorCommand::Query(args) => query::run(*args, config),
         OperatorCommand::Status(args) => status::run(args, config),
         OperatorCommand::Comet(command) => comet::run(command, home),
+        OperatorCommand::Snapshots(command) => snapshots::run(command, config),
+        OperatorCommand::Rollback => rollback::run(config),
+        OperatorCommand::Export(args) => export::run(&args, config),
         OperatorCommand::Localnet(args) => crate::localnet::run(&args, home),
         OperatorCommand::Doctor(args) => crate::doctor::run(&args, config),
         OperatorCommand::Completions(args) => completions::run(args),
