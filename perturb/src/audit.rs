@@ -1,7 +1,12 @@
 //! What is looked at when the load has ended: every height of every node anew, every acknowledged
 //! transaction, every unit of money, the validators of application and engine.
 
-use std::{collections::BTreeMap, sync::Mutex, thread, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::Mutex,
+    thread,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, bail, ensure};
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
@@ -48,10 +53,11 @@ pub struct Audited {
 /// Looks at everything on the nodes given; what is wrong is a violation.
 pub fn run(world: &World, nodes: &[usize]) -> Audited {
     let height = world.height();
+    let since = Instant::now();
     let mut audited = Audited { height, ..Audited::default() };
     let within = world.manifest.chain.recover_within.0;
     for node in nodes {
-        if !world.wait(within, || world.is_at(*node, height)) {
+        if !world.wait(within, || world.is_at(*node, height, since)) {
             let at = world
                 .sight(*node)
                 .map_or("nobody knows which".to_owned(), |s| s.height.to_string());

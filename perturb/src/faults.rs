@@ -50,7 +50,10 @@ impl Patient<'_> {
     /// From its start until the run closes. To be called on a thread that lives as long: its
     /// processes die with it.
     pub fn live(mut self) {
-        if let Err(error) = self.go_through() {
+        // What another finding has cut short is none.
+        if let Err(error) = self.go_through()
+            && !self.world.is_violated()
+        {
             let state = format!("{error:#}");
             self.world.set_state(self.index, "failed");
             let log = self.node.path("log");
@@ -244,7 +247,7 @@ impl Patient<'_> {
         let mut fallen = None;
         let is_back = self.wait(within, |patient| {
             fallen = patient.node.fallen();
-            fallen.is_some() || patient.world.is_at(patient.index, target)
+            fallen.is_some() || patient.world.is_at(patient.index, target, healed)
         });
         if let Some(words) = fallen {
             bail!("{words}");
@@ -378,10 +381,10 @@ impl Patient<'_> {
         let _ = fs::remove_dir_all(&aside); // There is none.
         copy_dir(&self.node.path(below), &aside)?;
         self.node.start()?;
-        let target = self.world.height() + blocks;
+        let (target, since) = (self.world.height() + blocks, Instant::now());
         let within = self.world.manifest.chain.recover_within.0;
         let world = self.world;
-        let is_there = world.wait(within, || world.is_at(self.index, target));
+        let is_there = world.wait(within, || world.is_at(self.index, target, since));
         ensure!(is_there, "it does not go on from a restart within {} s", within.as_secs());
         self.end_in_order()?;
         Ok(aside)
@@ -413,14 +416,14 @@ impl Patient<'_> {
         if let Err(error) = self.node.start() {
             return Ok(Return::Refused(format!("{error:#}")));
         }
-        let target = self.world.height();
+        let (target, since) = (self.world.height(), Instant::now());
         let within = self.world.manifest.chain.recover_within.0;
         let mut fallen = None;
         let (world, index, node) = (self.world, self.index, &mut self.node);
         let is_over = world.wait(within, || {
             let words = node.words();
             fallen = node.fallen().map(|sentence| (sentence, words));
-            fallen.is_some() || world.is_at(index, target)
+            fallen.is_some() || world.is_at(index, target, since)
         });
         let Some((sentence, words)) = fallen else {
             ensure!(is_over, "it neither comes back nor says why within {} s", within.as_secs());
@@ -432,7 +435,8 @@ impl Patient<'_> {
         loop {
             all.push_str(&self.node.words());
             let line = all.lines().rev().find(|line| {
-                REMEDIES.iter().any(|word| line.contains(word)) && line.contains("state")
+                let is_said = ["WARN", "ERROR", "error:"].iter().any(|mark| line.contains(mark));
+                is_said && REMEDIES.iter().any(|word| line.contains(word))
             });
             if let Some(line) = line {
                 return Ok(Return::Refused(line.trim().chars().take(900).collect()));
@@ -473,13 +477,14 @@ impl Patient<'_> {
         }
         match said {
             Some((sentence, words)) => {
-                let full = words.lines().rev().find(|line| {
+                // The application's words come first.
+                let full = words.lines().find(|line| {
                     ["No space left", "disk is full", "File too large", "os error 28"]
                         .iter()
                         .any(|text| line.contains(text))
                 });
                 let sentence =
-                    full.map_or(sentence, |line| line.trim().chars().take(400).collect());
+                    full.map_or(sentence, |line| line.trim().chars().take(300).collect());
                 notes.push(format!("it says: {sentence}"));
             }
             None => notes.push(format!("it needed no room within {} s", span.as_secs())),
@@ -513,15 +518,33 @@ fn state_sync(world: &World) -> anyhow::Result<Vec<(String, String)>> {
     ])
 }
 
-/// Cuts the end of a file off; what was done.
+/// Cuts the end of what was written into a file off; what was done. Files that are made long before
+/// they are filled end in zeros, whose loss would be none.
 fn cut(path: &Path, bytes: u64) -> anyhow::Result<String> {
-    let file = fs::OpenOptions::new().write(true).open(path);
+    let file = fs::OpenOptions::new().read(true).write(true).open(path);
     let file = file.with_context(|| path.display().to_string())?;
-    let length = file.metadata()?.len();
-    let rest = length.saturating_sub(bytes);
+    let written = written_bytes(&file)?;
+    let rest = written.saturating_sub(bytes);
     file.set_len(rest)?;
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    Ok(format!("{name} was cut from {length} to {rest} bytes"))
+    Ok(format!("{name} was cut from {written} written bytes to {rest}"))
+}
+
+/// Bytes of a file up to the last that is not zero.
+fn written_bytes(file: &fs::File) -> io::Result<u64> {
+    use std::os::unix::fs::FileExt as _;
+    let mut buffer = vec![0; 64 * 1024];
+    let mut end = file.metadata()?.len();
+    while end > 0 {
+        let length = end.min(buffer.len() as u64);
+        let chunk = &mut buffer[..usize::try_from(length).expect("at most the buffer's length")];
+        file.read_exact_at(chunk, end - length)?;
+        if let Some(last) = chunk.iter().rposition(|byte| *byte != 0) {
+            return Ok(end - length + last as u64 + 1);
+        }
+        end -= length;
+    }
+    Ok(0)
 }
 
 /// The file below a directory that was written last.
@@ -600,13 +623,15 @@ mod tests {
         let dir = std::env::temp_dir().join(format!("perturb-cut-{}", std::process::id()));
         fs::create_dir_all(dir.join("deep")).expect("ours");
         fs::write(dir.join("old"), "0123456789").expect("ours");
-        fs::write(dir.join("deep/new"), "0123456789").expect("ours");
+        // Made longer than it was filled.
+        let long = [&b"0123456789"[..], &[0; 100_000]].concat();
+        fs::write(dir.join("deep/new"), long).expect("ours");
         let late = std::time::SystemTime::now() + Duration::from_secs(60);
         let new = fs::File::options().write(true).open(dir.join("deep/new")).expect("ours");
         new.set_modified(late).expect("ours");
         let found = newest_file(&dir).expect("two");
         assert_eq!(found, dir.join("deep/new"));
-        assert_eq!(cut(&found, 4).expect("ours"), "new was cut from 10 to 6 bytes");
+        assert_eq!(cut(&found, 4).expect("ours"), "new was cut from 10 written bytes to 6");
         assert_eq!(fs::read_to_string(&found).expect("ours"), "012345");
         assert_eq!(fs::read_to_string(dir.join("old")).expect("ours"), "0123456789");
         let copy = dir.join("copy");

@@ -38,7 +38,9 @@ pub fn run(world: &World) {
             }
             thread::sleep(POLL);
         }
-        if let Err(error) = carry_out(world, step) {
+        if let Err(error) = carry_out(world, step)
+            && !world.is_violated()
+        {
             world.violate(format!("stake step {} ({}): {error:#}", number + 1, about(step)));
             return;
         }

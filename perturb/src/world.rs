@@ -169,9 +169,12 @@ impl World {
         lock(&self.sights[node]).filter(|sight| sight.at.elapsed() < FRESH)
     }
 
-    /// Whether a node is at a height, by its newest word, and fetches no old blocks any more.
-    pub fn is_at(&self, node: usize, target: u64) -> bool {
-        self.sight(node).is_some_and(|sight| sight.height >= target && !sight.is_catching_up)
+    /// Whether a node is at a height and fetches no old blocks any more, by a word that it said after
+    /// `since`.
+    pub fn is_at(&self, node: usize, target: u64, since: Instant) -> bool {
+        self.sight(node).is_some_and(|sight| {
+            sight.height >= target && !sight.is_catching_up && sight.at > since
+        })
     }
 
     /// The newest height of all nodes.
