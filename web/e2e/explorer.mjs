@@ -1,3 +1,4 @@
+// R107
 // The explorer in Chromium on a chain with one staked validator: a person stakes from the wallet of the
 // browser, sees it, takes the rewards, and finds the transaction again; to the unit of the chain's books.
 //
@@ -81,6 +82,14 @@ await run(async (start) => {
   await until("the stake on the page", () => page.evaluate(`[...document.querySelectorAll('#stake-panel .amount')][0]?.title === '${toSut(STAKE)} SUT'`));
   await until("the validator's new stake on the page", () => page.evaluate(`[...document.querySelectorAll('.facts .amount')].some((each) => each.title === '${toSut(after)} SUT')`));
   await until("the delegator on the page", () => page.evaluate(`document.querySelector('a[href="/network/accounts/${account}"]') !== null`));
+
+  // The browser has checked both records itself, under a header that the validators signed.
+  const proof = await until("the proof of the stake", async () => {
+    const words = await page.evaluate("document.getElementById('stake-proof').textContent");
+    must(!/Not proved/.test(words), words);
+    return words.includes("5 SUT of yours") && words;
+  });
+  must(proof.includes("100 % of the power signed"), `the proof says: ${proof}`);
 
   // The fees of the stake itself have earned it something: it comes to the unit.
   await until("a reward", async () => BigInt((await delegationOf(chain, account, operator)).rewards) > 0n, { timeoutMs: 5000 }).catch(async () => {

@@ -234,11 +234,13 @@ test("what happened to a validator comes from events that are about it", async (
     call: async (/** @type {string} */ method, /** @type {any} */ { query }) => {
       if (method === "block_search") return { blocks: query.startsWith("validator_jailed") ? [{ block: { header: { height: "40" } } }] : [] };
       if (query.startsWith("validator_created")) throw new ChainError(0, "indexing is off");
+      if (query === `stake_moved.from='${ID}'`) return { txs: [{ height: "55", tx_result: { events: [event("stake_moved", { delegator: "ee", from: ID, to: "ff", amount: "1000000000" })] } }] };
       return { txs: query.startsWith("stake_bonded") ? [{ height: "50", tx_result: { events: [event("stake_bonded", { validator: ID, delegator: "ee", amount: "5000000000" })] } }] : [] };
     },
     batch: async () => [{ finalize_block_events: events }],
   });
   assert.deepEqual(await historyOf(chain, ID, 60), [
+    { height: 55, words: "1 SUT moved away by", bad: false, who: "ee" },
     { height: 50, words: "5 SUT staked by", bad: false, who: "ee" },
     { height: 40, words: "Jailed: it missed 51 blocks of the window", bad: true, who: null },
   ]);

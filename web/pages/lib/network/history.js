@@ -14,17 +14,19 @@ const FOUND_MAX = 8;
 
 const amount = (/** @type {string | undefined} */ text) => sut(units(text ?? "0"));
 
-/** @type {Record<string, Kind>} */
-const KINDS = {
-  validator_jailed: { by: "block", key: "validator", bad: true, words: ({ missed }) => `Jailed: it missed ${missed} blocks of the window` },
-  validator_slashed: { by: "block", key: "validator", bad: true, words: ({ amount: cut, infraction_height }) => `Cut by ${amount(cut)} for signing twice at block ${infraction_height}` },
-  validator_tombstoned: { by: "block", key: "validator", bad: true, words: () => "Banned for good" },
-  validator_created: { by: "tx", key: "validator", words: () => "Registered" },
-  validator_edited: { by: "tx", key: "validator", words: () => "Changed its description or commission" },
-  validator_unjailed: { by: "tx", key: "validator", words: () => "Let out of jail" },
-  stake_bonded: { by: "tx", key: "validator", words: ({ amount: put }) => `${amount(put)} staked by`, who: ({ delegator }) => delegator ?? null },
-  stake_unbonding: { by: "tx", key: "validator", words: ({ amount: left }) => `${amount(left)} taken back by`, who: ({ delegator }) => delegator ?? null },
-};
+/** @type {[type: string, kind: Kind][]} */
+const KINDS = [
+  ["validator_jailed", { by: "block", key: "validator", bad: true, words: ({ missed }) => `Jailed: it missed ${missed} blocks of the window` }],
+  ["validator_slashed", { by: "block", key: "validator", bad: true, words: ({ amount: cut, infraction_height }) => `Cut by ${amount(cut)} for signing twice at block ${infraction_height}` }],
+  ["validator_tombstoned", { by: "block", key: "validator", bad: true, words: () => "Banned for good" }],
+  ["validator_created", { by: "tx", key: "validator", words: () => "Registered" }],
+  ["validator_edited", { by: "tx", key: "validator", words: () => "Changed its description or commission" }],
+  ["validator_unjailed", { by: "tx", key: "validator", words: () => "Let out of jail" }],
+  ["stake_bonded", { by: "tx", key: "validator", words: ({ amount: put }) => `${amount(put)} staked by`, who: ({ delegator }) => delegator ?? null }],
+  ["stake_unbonding", { by: "tx", key: "validator", words: ({ amount: left }) => `${amount(left)} taken back by`, who: ({ delegator }) => delegator ?? null }],
+  ["stake_moved", { by: "tx", key: "to", words: ({ amount: moved }) => `${amount(moved)} moved here by`, who: ({ delegator }) => delegator ?? null }],
+  ["stake_moved", { by: "tx", key: "from", words: ({ amount: moved }) => `${amount(moved)} moved away by`, who: ({ delegator }) => delegator ?? null }],
+];
 
 /**
  * Events of one kind in which an attribute has a value.
@@ -46,7 +48,7 @@ export function eventsOf(events, type, key, value) {
  * @returns {Promise<Happening[]>}
  */
 export async function historyOf(chain, operator, height) {
-  const found = await Promise.all(Object.entries(KINDS).map(([type, kind]) => search(chain, type, kind, operator, height).catch(() => [])));
+  const found = await Promise.all(KINDS.map(([type, kind]) => search(chain, type, kind, operator, height).catch(() => [])));
   return found.flat().sort((one, other) => other.height - one.height);
 }
 
