@@ -241,7 +241,7 @@ fn three_operators_begin_one_chain_and_a_fourth_joins_it_by_its_stake() {
         "tx staking create-validator --from operator --self-delegation 4000 --yes --rpc {}",
         dave.url()
     );
-    dave.run(&create).refused(&["needs"]);
+    dave.run(&create).refused(&["holds 0 SUT", "are needed"]);
     let send = format!(
         "tx transfer --from operator --to {} --amount 6000 --yes --rpc {url}",
         dave.account()
@@ -285,11 +285,10 @@ fn three_operators_begin_one_chain_and_a_fourth_joins_it_by_its_stake() {
 
     // What validators decide.
     let propose = "tx gov propose --title Fees --set fee_base=0.00002 --from operator --yes --rpc";
-    all[0].run(&format!("{propose} {url}")).ok();
+    let number = all[0].run(&format!("{propose} {url} -o json")).json()["proposal"].to_string();
     let shown = all[0].run(&format!("query gov proposals --rpc {url}")).ok();
     assert!(shown.contains("voting") && shown.contains("Fees"), "{shown}");
     for voter in [&all[0], &all[1], &all[2]] {
-        let number = all[0].query("gov proposals")["proposals"][0]["number"].to_string();
         // The last of them may come after the decision.
         let _ = voter.run(&format!("tx gov vote {number} yes --from operator --yes --rpc {url}"));
     }

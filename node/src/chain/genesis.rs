@@ -294,7 +294,7 @@ mod tests {
             }
         }
         check("validators_max=7", Ok(|params| params.validators_max == 7));
-        check("power_unit = 2.5", Ok(|params| params.power_unit == Balance::of(2_500_000_000)));
+        check("relay_bond_min = 2.5", Ok(|p| p.relay_bond_min == Balance::of(2_500_000_000)));
         check("validators=7", Err("there is no parameter validators; there are account_fees_min"));
         check("validators_max", Err("NAME=VALUE"));
         check("validators_max=-1", Err("a whole number"));

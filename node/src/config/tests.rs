@@ -2,7 +2,7 @@
 
 use expect_test::{Expect, expect};
 
-use super::*;
+use super::{chain::HaltAt, *};
 
 /// `flags` and `env` as `key=value` words, the file as text.
 fn world(flags: &str, env: &str, file: Option<&str>) -> Result<Resolved, Vec<ConfigError>> {
@@ -76,6 +76,11 @@ fn without_a_word_the_defaults_hold() {
             chain-rpc = []                            # default
             # trust is not set
             # rpc is not set
+            snapshot-interval = 1000                  # default
+            snapshot-keep-recent = 2                  # default
+            pruning-keep-recent = 1000                # default
+            # halt-height is not set
+            # halt-time is not set
             faucet-public = false                     # default
             # decisions is not set
             cadence-ms = 1000                         # default
@@ -125,6 +130,11 @@ fn a_flag_beats_the_environment_beats_the_file_beats_the_default() {
             chain-rpc = []                            # default
             # trust is not set
             # rpc is not set
+            snapshot-interval = 1000                  # default
+            snapshot-keep-recent = 2                  # default
+            pruning-keep-recent = 1000                # default
+            # halt-height is not set
+            # halt-time is not set
             faucet-public = false                     # default
             # decisions is not set
             cadence-ms = 1000                         # default
@@ -168,6 +178,30 @@ fn every_value_that_cannot_be_is_named_with_its_origin() {
             --link: `link` cannot be `dpdk`: say auto, io_uring or epoll
             /home/ada/.local/share/sutantra/sutantra.toml:2: `gather-us` cannot be `1001`: 0 to 1000 microseconds
             /home/ada/.local/share/sutantra/sutantra.toml:3: `decisions` cannot be `/run/d.sock`: write unix: and the path of a socket
+        "#]],
+    );
+}
+
+#[test]
+fn what_is_kept_and_when_a_node_stops_is_read_as_people_write_it() {
+    let set = |flags: &str| world(flags, "", None).expect("right").config.on_chain;
+    let all = set("pruning-keep-recent=0 snapshot-interval=0 snapshot-keep-recent=5");
+    assert_eq!((all.kept.versions_kept, all.kept.snapshot_interval), (u64::MAX, 0));
+    assert_eq!(all.kept.snapshot_keep, 5);
+    let halt = set("halt-height=7 halt-time=2030-01-31T12:00:00Z").halt;
+    assert_eq!((halt.height, halt.time_ms), (Some(7), Some(1_896_091_200_000)));
+    assert_eq!(set("halt-height=0 halt-time=1896091200").halt.time_ms, halt.time_ms);
+    assert_eq!(set("halt-height=0").halt, HaltAt::default());
+    check(
+        "snapshot-interval=often snapshot-keep-recent=0 pruning-keep-recent=9 halt-height=-1 halt-time=noon",
+        "",
+        None,
+        expect![[r#"
+            --snapshot-interval: `snapshot-interval` cannot be `often`: a whole number, 0 to 1000000000
+            --snapshot-keep-recent: `snapshot-keep-recent` cannot be `0`: a whole number, 1 to 100
+            --pruning-keep-recent: `pruning-keep-recent` cannot be `9`: a whole number, 10 to 1000000000, or 0, which keeps all
+            --halt-height: `halt-height` cannot be `-1`: a height, or 0
+            --halt-time: `halt-time` cannot be `noon`: a time such as 2030-01-31T12:00:00Z, or unix seconds
         "#]],
     );
 }

@@ -324,8 +324,11 @@ mod tests {
         };
         assert_eq!(params("alone", "")["validators_max"], 1);
         assert_eq!(params("many", "--comet spawn")["validators_max"], 100);
-        let few = params("few", "--comet spawn --param validators_max=7 --param power_unit=2");
-        assert_eq!((&few["validators_max"], &few["power_unit"]), (&7.into(), &"2000000000".into()));
+        let few = params("few", "--comet spawn --param validators_max=7 --param relay_bond_min=2");
+        assert_eq!(
+            (&few["validators_max"], &few["relay_bond_min"]),
+            (&7.into(), &"2000000000".into())
+        );
         let home = dir.path().join("none");
         check("none --param signed_min_bps=10001", &home, Err("signed_min_bps is above 10000"));
     }

@@ -9,7 +9,7 @@ use anyhow::{Context as _, bail};
 use chain_types::{
     Account, AccountId, Params, ResultCode, StateKey, Transaction, hex, transaction_hash,
 };
-use comet::rpc::Client;
+use comet::rpc::{Client, Event};
 use serde_json::{Value, json};
 
 use super::{Output, document::Document, made};
@@ -53,6 +53,8 @@ struct Outcome {
     log: String,
     /// `None`: CheckTx said it, it is in no block.
     height: Option<u64>,
+    /// The number of a proposal that it made.
+    proposal: Option<u64>,
 }
 
 /// Sends, waits, and tells.
@@ -95,7 +97,8 @@ fn follow(
 ) -> anyhow::Result<Outcome> {
     match client.broadcast_tx_sync(bytes) {
         Ok(checked) if checked.code != 0 => {
-            return Ok(Outcome { code: checked.code, log: checked.log, height: None });
+            let (code, log) = (checked.code, checked.log);
+            return Ok(Outcome { code, log, height: None, proposal: None });
         }
         Ok(_) => {}
         // Sent before: where is it?
@@ -108,8 +111,9 @@ fn follow(
     let until = Instant::now() + INCLUSION;
     loop {
         if let Some(found) = client.tx(hash)? {
+            let proposal = proposed(&found.tx_result.events);
             let (code, log) = (found.tx_result.code, found.tx_result.log);
-            return Ok(Outcome { code, log, height: Some(found.height) });
+            return Ok(Outcome { code, log, height: Some(found.height), proposal });
         }
         let last = transaction.body.valid_until_height;
         if last != 0 && client.status()?.latest_height > last.saturating_add(1) {
@@ -126,9 +130,17 @@ fn follow(
     }
 }
 
+/// Only the chain knows how many there were before.
+fn proposed(events: &[Event]) -> Option<u64> {
+    let event = events.iter().find(|event| event.kind == "proposed")?;
+    let number = event.attributes.iter().find(|attribute| attribute.key == "proposal")?;
+    number.value.parse().ok()
+}
+
 fn as_text(name: &str, outcome: &Outcome, transaction: &Transaction) -> String {
     let body = &transaction.body;
-    let made = made(body).map_or(String::new(), |(what, id)| format!("{what} {id}\n"));
+    let proposal = outcome.proposal.map(|number| ("proposal", number.to_string()));
+    let made = made(body).or(proposal).map_or(String::new(), |(what, id)| format!("{what} {id}\n"));
     format!(
         "{made}{} in block {}, fee {} SUT, transaction {name}\n",
         body.payload.kind().replace('_', " "),
@@ -153,6 +165,8 @@ fn as_json(name: &str, outcome: &Outcome, transaction: &Transaction) -> Value {
         json["advice"] = json!(advice(outcome.code, &outcome.log));
     } else if let Some((what, id)) = made(body) {
         json[what] = json!(id);
+    } else if let Some(number) = outcome.proposal {
+        json["proposal"] = json!(number);
     }
     json
 }
