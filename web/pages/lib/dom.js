@@ -56,12 +56,13 @@ export async function showRelay(target) {
     const relay = await status();
     const parts = [
       `Sutantra ${relay.version}`,
-      relay.link,
-      counted(relay.shards, "shard"),
-      `UDP ${relay.udp_port}`,
+      // A validator alone has no media, and says nothing about it.
+      relay.link ?? "validator",
+      relay.shards === undefined ? "" : counted(relay.shards, "shard"),
+      relay.udp_port === undefined ? "" : `UDP ${relay.udp_port}`,
       `up ${span(Date.now() - relay.started_ms)}`,
     ];
-    say(target, parts.join(" · "));
+    say(target, parts.filter(Boolean).join(" · "));
   } catch {
     say(target, "The relay does not answer.");
   }
