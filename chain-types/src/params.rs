@@ -178,6 +178,10 @@ impl Params {
             self.transaction_bytes_max >= 512,
             "params.transaction_bytes_max is below 512: no transaction fits",
         );
+        check(
+            self.transaction_bytes_max <= 1 << 20,
+            "params.transaction_bytes_max is above 2^20: a block would hold a few at most",
+        );
         check(self.validators_max > 0, "params.validators_max is zero: nobody could vote");
         check(!self.power_unit.is_zero(), "params.power_unit is zero");
         check(

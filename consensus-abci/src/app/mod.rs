@@ -57,7 +57,7 @@ use self::{
     deltas::Subscribers,
     execute::Refusal,
     mempool::Waiting,
-    proposal::Candidate,
+    proposal::{BLOCK_BYTES_MAX, Candidate},
     signatures::SignatureCache,
     stake::PowerUpdate,
     state::{BlockState, decode},
@@ -294,7 +294,8 @@ impl App {
             let class = proposal::class_of(&transaction.body.payload, &snapshot.0)?;
             candidates.push(Candidate { bytes: bytes.clone(), transaction, class });
         }
-        let bytes_max = u64::try_from(request.max_tx_bytes).unwrap_or(0);
+        // Without a limit of the engine's (`max_bytes = -1`) the whole mempool comes to be ordered.
+        let bytes_max = u64::try_from(request.max_tx_bytes).unwrap_or(0).min(BLOCK_BYTES_MAX);
         Ok(proposal::order(candidates, &next, bytes_max))
     }
 
@@ -302,6 +303,9 @@ impl App {
         let committed = self.committed();
         let Some(params) = &committed.params else { return Err(StateError::NoGenesis.into()) };
         let chain_id = committed.snapshot.chain_id().ok_or(StateError::NoGenesis)?;
+        if !proposal::fits(&request.txs) {
+            return Ok(false);
+        }
         let mut transactions = Vec::with_capacity(request.txs.len());
         for bytes in &request.txs {
             let Ok(transaction) = execute::read(bytes, params) else { return Ok(false) };
@@ -425,7 +429,11 @@ impl Committed {
         &self,
         bytes: &[u8],
     ) -> Result<Result<(Transaction, Balance), Refusal>, StateError> {
-        let Some(params) = &self.params else { return Err(StateError::NoGenesis) };
+        let Some(params) = &self.params else {
+            // Others send transactions while this node still looks for a snapshot.
+            let log = "this node has no state yet: send it to another, or later".to_owned();
+            return Ok(Err((chain_types::ResultCode::Policy, log)));
+        };
         let transaction = match execute::read(bytes, params) {
             Ok(transaction) => transaction,
             Err(refusal) => return Ok(Err(refusal)),

@@ -17,11 +17,15 @@ use chain_types::{
 use super::state::{StateError, decode};
 use crate::store::Snapshot;
 
-/// Work of one block at most: transactions and the vouchers in them, each about a signature and a few
-/// records, 0.2 to 0.3 ms. Beyond it a block would take longer than validators wait for a proposal,
-/// and a full mempool would stop the chain; what is left waits for the next block.
-const WORK_MAX: usize = 2_000;
-const _: () = assert!(WORK_MAX > REDEEM_ENTRIES_MAX, "every transaction fits into an empty block");
+/// Work of one block at most: a transaction is one, about 30 to 60 µs, a voucher in it is two (`cargo
+/// run --release -p consensus-abci --example finalize_cost`). Beyond it a block would take longer
+/// than validators wait for a proposal, and a full mempool would stop the chain; what is left waits
+/// for the next block.
+const WORK_MAX: usize = 8_000;
+/// Bytes of all transactions of one block, as protobuf; a proposal with more is refused.
+pub(super) const BLOCK_BYTES_MAX: u64 = 4 << 20;
+const _: () =
+    assert!(WORK_MAX > 2 * REDEEM_ENTRIES_MAX, "every transaction fits into an empty block");
 
 /// A transaction's rank among others; the greatest goes first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -99,9 +103,15 @@ pub(super) fn order(
     chosen
 }
 
+/// Whether these transactions are no more than a block may hold.
+pub(super) fn fits(transactions: &[Bytes]) -> bool {
+    let bytes = transactions.iter().map(|bytes| proto_bytes(bytes.len()));
+    bytes.fold(0, u64::saturating_add) <= BLOCK_BYTES_MAX
+}
+
 fn work(payload: &Payload) -> usize {
     match payload {
-        Payload::Redeem { entries, .. } => 1 + entries.len(),
+        Payload::Redeem { entries, .. } => 1 + 2 * entries.len(),
         _ => 1,
     }
 }
@@ -214,7 +224,16 @@ mod tests {
         assert_eq!(&chosen[0][..], b"b0");
         let entries = vec![[0; chain_types::VOUCHER_SIGNED_BYTES]; 3];
         let payload = Payload::Redeem { entries, watch_root: [0; 32], qos_root: [0; 32] };
-        assert_eq!(work(&payload), 4);
+        assert_eq!(work(&payload), 7);
+    }
+
+    #[test]
+    fn a_proposal_above_the_limit_of_bytes_is_refused() {
+        let one = Bytes::from(vec![0; 1 << 20]);
+        assert!(fits(&[one.clone(), one.clone(), one.clone()]));
+        // Four tags and lengths more than four mebibytes.
+        assert!(!fits(&vec![one; 4]));
+        assert!(fits(&[]));
     }
 
     #[test]
