@@ -13,6 +13,7 @@
 pub mod accounts;
 pub mod audit;
 pub mod conduct;
+pub mod damage;
 pub mod faults;
 pub mod generate;
 pub mod history;

@@ -42,7 +42,7 @@ impl Ports {
     ///
     /// # Errors
     /// There is none left.
-    pub fn next(&mut self) -> io::Result<SocketAddr> {
+    pub fn free(&mut self) -> io::Result<SocketAddr> {
         while self.next < self.end {
             let at = SocketAddr::from((Ipv4Addr::LOCALHOST, self.next));
             self.next += 1;
@@ -63,17 +63,17 @@ mod tests {
         let dir = std::env::temp_dir().join(format!("perturb-ports-{}", std::process::id()));
         let mut first = Ports::take(&dir).expect("free");
         let mut second = Ports::take(&dir).expect("free");
-        let (one, other) = (first.next().expect("a port"), second.next().expect("a port"));
+        let (one, other) = (first.free().expect("a port"), second.free().expect("a port"));
         assert_ne!(one, other);
         assert!(
             other.port() >= one.port() - one.port() % BLOCK + BLOCK || other.port() < one.port()
         );
         let held = TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, first.next))).ok();
         let skipped = first.next;
-        assert!(held.is_none() || first.next().expect("a port").port() != skipped);
+        assert!(held.is_none() || first.free().expect("a port").port() != skipped);
         drop(first);
         let mut again = Ports::take(&dir).expect("free");
-        assert_eq!(again.next().expect("a port"), one);
+        assert_eq!(again.free().expect("a port"), one);
         std::fs::remove_dir_all(&dir).expect("ours");
     }
 }

@@ -62,3 +62,47 @@ fn a_disturbed_network_agrees_at_every_height_and_loses_nothing() {
     assert!(report.audited.answers_compared >= 4 * report.audited.height, "{}", report.text());
     println!("{}", report.text());
 }
+
+/// One validator, and a power that it never gets.
+const WRONG: &str = r#"
+    [chain]
+    timeout_commit = "200ms"
+    duration = "1s"
+
+    [[node]]
+    name = "v0"
+
+    [[stake]]
+    at = 3
+    from = "v0"
+    do = "delegate"
+    amount = "1"
+    expect = { v0 = 999 }
+"#;
+
+#[test]
+fn what_does_not_hold_is_said_with_code_1_and_the_place_of_the_logs() {
+    let dir = std::env::temp_dir().join(format!("perturb-wrong-{}", std::process::id()));
+    fs::create_dir_all(&dir).expect("ours");
+    let (manifest, kept) = (dir.join("wrong.toml"), dir.join("kept"));
+    fs::write(&manifest, WRONG).expect("ours");
+    let output = Command::new(env!("CARGO_BIN_EXE_sutantra-perturb"))
+        .arg("run")
+        .arg(&manifest)
+        .arg("--keep")
+        .arg(&kept)
+        .output()
+        .expect("it starts");
+    let said = String::from_utf8_lossy(&output.stdout);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}{errors}");
+    let violated = said.lines().find(|line| line.starts_with("VIOLATED")).unwrap_or_default();
+    assert!(
+        violated.contains("v0 has the power 101 at height")
+            && violated.contains("the manifest expects 999"),
+        "{said}"
+    );
+    assert!(said.contains(&format!("homes and logs: {}", kept.display())), "{said}");
+    assert!(kept.join("v0/log/comet.log").exists());
+    fs::remove_dir_all(&dir).expect("ours");
+}
