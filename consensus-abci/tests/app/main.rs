@@ -1,14 +1,17 @@
 //! The application from outside: blocks in, results, state, proofs and deltas out.
 
 mod access;
+mod bonds;
 mod channels;
 mod check;
 mod envelope;
 mod follow;
+mod govern;
 mod money;
 mod presenters;
 mod query;
 mod redeem;
+mod slash;
 mod stake;
 mod staked;
 mod streams;

@@ -9,7 +9,7 @@ use chain_types::{
     staking::{Commission, Delegation, Rewards, Validator, consensus_address, possession_preimage},
 };
 use consensus_abci::{
-    app::{AppState, GenesisAccount},
+    app::{App, AppState, GenesisAccount},
     application::Application,
 };
 use ed25519_dalek::Signer;
@@ -161,8 +161,12 @@ impl World {
 
     /// What a path answers, or why not.
     pub fn answer(&self, path: &str) -> Result<Value, ResultCode> {
+        Self::answer_of(&self.app, path)
+    }
+
+    pub fn answer_of(app: &App, path: &str) -> Result<Value, ResultCode> {
         let request = RequestQuery { path: path.to_owned(), ..RequestQuery::default() };
-        let answer = self.app.query(request).unwrap();
+        let answer = app.query(request).unwrap();
         match ResultCode::from_code(answer.code) {
             None => Ok(serde_json::from_slice(&answer.value).unwrap()),
             Some(code) => Err(code),

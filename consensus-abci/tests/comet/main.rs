@@ -11,6 +11,10 @@ mod node;
 mod rpc;
 mod script;
 mod server;
+mod stake;
+#[path = "../app/staked.rs"]
+#[expect(dead_code, reason = "the other tests use the rest")]
+mod staked;
 mod twin;
 #[path = "../app/world.rs"]
 #[expect(dead_code, reason = "the other tests use the rest")]

@@ -23,6 +23,18 @@ impl BlockState {
         Ok(())
     }
 
+    /// The window has another length: its bits stand for other heights.
+    pub(super) fn begin_windows_anew(&mut self) -> Result<(), Stop> {
+        for (operator, _) in self.all_validators()? {
+            let key = StateKey::SigningInfo(operator);
+            if let Some(info) = self.get::<SigningInfo>(key)? {
+                let window = self.params.signed_window_blocks;
+                self.put(key, &SigningInfo::new(info.start_height, window));
+            }
+        }
+        Ok(())
+    }
+
     fn note_vote(
         &mut self,
         operator: &AccountId,
@@ -32,9 +44,6 @@ impl BlockState {
         let info: Option<SigningInfo> = self.get(StateKey::SigningInfo(*operator))?;
         let Some(mut info) = info.filter(|info| info.start_height <= height) else { return Ok(()) };
         let window = self.params.signed_window_blocks;
-        if info.missed.len() != SigningInfo::new(0, window).missed.len() {
-            info = SigningInfo::new(height, window); // The window has another length now.
-        }
         if !info.note(height, window, is_missed) {
             return Ok(());
         }

@@ -8,7 +8,7 @@ use chain_types::{
 };
 
 use super::{ONE, mul_div};
-use crate::app::state::{BlockState, Stop, sum};
+use crate::app::state::{BlockState, StateError, Stop, sum};
 
 /// A validator's new power, for the engine.
 pub(in crate::app) struct PowerUpdate {
@@ -25,6 +25,14 @@ impl BlockState {
             |key: &[u8]| key.starts_with(StateKey::VALIDATORS) || key == StateKey::PARAMS;
         if !self.writes().keys().any(|key| concerns(key)) {
             return Ok(Vec::new());
+        }
+        if self.writes().contains_key(StateKey::PARAMS) {
+            // No later block needs to touch a validator: what it means for them is seen now.
+            let window = self.params.signed_window_blocks;
+            self.params = self.get(StateKey::Params)?.ok_or(StateError::NoGenesis)?;
+            if self.params.signed_window_blocks != window {
+                self.begin_windows_anew()?;
+            }
         }
         self.update_powers()
     }

@@ -166,7 +166,8 @@ impl BlockState {
         }
         record.jailed = None;
         self.put(StateKey::Validator(*operator), &record);
-        if record.power > 0 {
+        let info: Option<SigningInfo> = self.get(StateKey::SigningInfo(*operator))?;
+        if record.power > 0 && info.is_none() {
             // It was the last one, and voted on in jail.
             let info = SigningInfo::new(self.height, self.params.signed_window_blocks);
             self.put(StateKey::SigningInfo(*operator), &info);
