@@ -19,6 +19,9 @@ import { checkRecord } from "./record.js";
 /** Validators that were kept longer ago may have left with their stake, and can promise anything. */
 const TRUST_MS = 14 * 24 * 3_600_000;
 
+/** A relay may ask several nodes, of which one has its blocks a little later. */
+const BEHIND_MAX = 10;
+
 /** What a browser keeps between visits. @type {Memory} */
 export const browserMemory = {
   get: (chainId) => localStorage.getItem(`light:${chainId}`),
@@ -87,13 +90,14 @@ export class LightReader {
   async #trust(height, timeMs, hash, members, signers) {
     const kept = this.#kept();
     if (kept) {
-      if (height < kept.height) throw new NotProved(`this relay shows block ${height}, and showed block ${kept.height} before`);
+      if (height < kept.height - BEHIND_MAX) throw new NotProved(`this relay shows block ${height}, and showed block ${kept.height} before`);
       if (height === kept.height && hash !== kept.hash) throw new NotProved(`this relay shows another block ${height} than before`);
       const total = kept.members.reduce((sum, { power }) => sum + power, 0n);
       const signed = kept.members.filter(({ key }) => signers.has(key)).reduce((sum, { power }) => sum + power, 0n);
       if (signed * 3n <= total) throw new NotProved(`too few of the validators of block ${kept.height}, which this browser knows, signed block ${height}`);
     }
     const firstHeight = kept?.firstHeight ?? height;
+    if (kept && height < kept.height) return firstHeight;
     this.#memory.set(this.#chain.id, JSON.stringify({ height, timeMs, hash, firstHeight, members: members.map(({ key, power, address }) => ({ key, address, power: power.toString() })) }));
     return firstHeight;
   }
