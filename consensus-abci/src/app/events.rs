@@ -184,11 +184,34 @@ pub(super) fn changes(writes: &Writes) -> Vec<Event> {
     }
 }
 
+/// Attributes that name something are indexed, so that people find it; how much and until when are
+/// not: an engine writes a record for each that is, which cost it more than the rest of a transfer.
+const QUANTITIES: &[&str] = &[
+    "amount",
+    "bond",
+    "burned",
+    "commission",
+    "complete_ms",
+    "creator_share",
+    "deposit",
+    "fee",
+    "missed",
+    "origin_share",
+    "paid",
+    "payee_share",
+    "power",
+    "refund",
+    "reward",
+    "until_height",
+    "until_ms",
+    "valid_until",
+];
+
 fn new(name: &str, attributes: &[(&str, &dyn ToString)]) -> Event {
     let attribute = |(key, value): &(&str, &dyn ToString)| EventAttribute {
         key: (*key).to_owned(),
         value: value.to_string(),
-        index: true,
+        index: !QUANTITIES.contains(key),
     };
     Event { r#type: name.to_owned(), attributes: attributes.iter().map(attribute).collect() }
 }
