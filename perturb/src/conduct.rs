@@ -16,7 +16,7 @@ use crate::{
     faults::Patient,
     homes::Homes,
     load::{self, Counters},
-    manifest::{Fault, Manifest, Run},
+    manifest::{At, Fault, Manifest, Run},
     node::{self, Disk, Node, Plan},
     ports::Ports,
     proxy::Proxy,
@@ -32,7 +32,7 @@ const FIRST_BLOCK_MAX: Duration = Duration::from_secs(120);
 const LINE: Duration = Duration::from_secs(10);
 const TICK: Duration = Duration::from_millis(200);
 /// Longest list of heights in the progress line.
-const LINE_CHARS_MAX: usize = 200;
+const LINE_CHARS_MAX: usize = 240;
 
 /// What a run is asked for.
 #[derive(Debug, Clone)]
@@ -320,10 +320,32 @@ fn progress(world: &World, duration: Duration, counters: &Counters) -> String {
     let nodes: Vec<String> = nodes.collect();
     let seen = counters.seen.load(Ordering::Relaxed);
     format!(
-        "[{bar}] {:.0} of {:.0} s | {} | {seen} tx | app hash {}",
+        "[{bar}] {:.0} of {:.0} s | {} | {seen} tx | app hash {}{}",
         elapsed.as_secs_f64(),
         duration.as_secs_f64(),
         nodes.join(", "),
         world.app_hash(world.height()),
+        next(world),
     )
+}
+
+/// What is done to a node next, by the manifest; a height is as far away as the pause between blocks
+/// makes it at least.
+fn next(world: &World) -> String {
+    let (elapsed, height) = (world.elapsed(), world.height());
+    let left = |at: At| match at {
+        At::After(span) => span.saturating_sub(elapsed),
+        At::Height(at) => {
+            let blocks = u32::try_from(at.saturating_sub(height)).unwrap_or(u32::MAX);
+            world.manifest.chain.timeout_commit.0.saturating_mul(blocks)
+        }
+    };
+    let all = world
+        .manifest
+        .nodes
+        .iter()
+        .flat_map(|node| node.perturb.iter().map(move |one| (left(one.at), &node.name, one)));
+    let coming = all.filter(|(left, ..)| !left.is_zero()).min_by_key(|(left, ..)| *left);
+    coming
+        .map_or(String::new(), |(_, name, one)| format!(" | next {}: {name} {}", one.at, one.fault))
 }
