@@ -9,10 +9,12 @@ import { bytes, fixed64, integer, message, varint } from "./protobuf.js";
 
 /** A block that its validators did not sign, or not so. */
 export class NotProved extends Error {
-  /** @param {string} message */
-  constructor(message) {
+  /** @param {string} message @param {{ absent?: boolean }} [more] */
+  constructor(message, { absent = false } = {}) {
     super(message);
     this.name = "NotProved";
+    /** The answer says that there is no such record: at the height that was signed last. */
+    this.absent = absent;
   }
 }
 

@@ -24,8 +24,9 @@ const one = (fields, number) => fields.get(number)?.[0] ?? new Uint8Array();
  * @throws {NotProved | import("../wallet/bytes.js").DecodeError}
  */
 export async function checkRecord(root, key, value, proof) {
-  const exists = fieldsOf(proof).get(1)?.[0];
-  if (!exists) throw new NotProved("the answer proves no record");
+  const kinds = fieldsOf(proof);
+  const exists = kinds.get(1)?.[0];
+  if (!exists) throw new NotProved("the answer proves no record", { absent: kinds.has(2) });
   const fields = fieldsOf(exists);
   if (!equal(one(fields, 1), key)) throw new NotProved("the proof is about another record");
   if (value.length === 0 || !equal(one(fields, 2), value)) throw new NotProved("the proof is about another value");

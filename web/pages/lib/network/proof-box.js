@@ -9,12 +9,16 @@ import { pathTo } from "./routes.js";
 /** Between two proofs: they cost the relay a few answers. */
 const PROOF_MS = 5000;
 
+/** Blocks that a new record may take until it is under a signed header. */
+const WAITED_MAX = 5;
+
 /** @param {import("./parts.js").Context} context @param {string} operator */
 export function proofBox({ light, purse }, operator) {
   const words = make("p", "proof-words", "Asking for proofs…");
   const root = box("Checked by this browser", "", words);
   root.id = "stake-proof";
   let provedMs = -Infinity;
+  let waited = 0;
 
   const load = async () => {
     if (performance.now() - provedMs < PROOF_MS) return;
@@ -27,6 +31,7 @@ export function proofBox({ light, purse }, operator) {
       const record = readValidator(validator.value);
       const percent = Number((validator.signed * 1000n) / validator.total) / 10;
       root.dataset["proof"] = "proved";
+      waited = 0;
       put(
         words,
         chip("Proved", "good"),
@@ -36,6 +41,12 @@ export function proofBox({ light, purse }, operator) {
       );
     } catch (error) {
       if (root.dataset["proof"] === "proved" && !(error instanceof NotProved)) return;
+      // The state is signed with the next block: what is new cannot be proved before.
+      if (error instanceof NotProved && error.absent && waited < WAITED_MAX) {
+        waited += 1;
+        provedMs = -Infinity;
+        return put(words, "Waiting for the block that signs the newest stake…");
+      }
       root.dataset["proof"] = "unproved";
       put(words, chip("Not proved", "warn"), ` What is shown here is this relay's word: ${error instanceof Error ? error.message.replace(/[.]$/, "") : String(error)}.`);
     }
