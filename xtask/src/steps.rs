@@ -102,8 +102,9 @@ fn tools(workspace: &Workspace, _: &mut Tally) -> Result<()> {
 }
 
 fn fmt(workspace: &Workspace, tally: &mut Tally) -> Result<()> {
-    // The fuzz targets are a workspace of their own.
-    for manifest in ["Cargo.toml", "chain-types/fuzz/Cargo.toml", "sfu/fuzz/Cargo.toml"] {
+    // The fuzz targets are workspaces of their own.
+    let fuzz = fuzz::CRATES.map(|directory| format!("{directory}/Cargo.toml"));
+    for manifest in fuzz.iter().map(String::as_str).chain(["Cargo.toml"]) {
         let scope = ["fmt", "--all", "--check", "--manifest-path", manifest];
         run(workspace.cargo().args(scope), LIMIT, tally)?;
     }
