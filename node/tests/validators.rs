@@ -247,10 +247,14 @@ fn three_operators_begin_one_chain_and_a_fourth_joins_it_by_its_stake() {
         dave.account()
     );
     all[0].run(&send).ok();
+    let words = format!("query account operator --prove=false --rpc {}", dave.url());
+    dave.wait("the money", || dave.run(&words).0 == 0);
     dave.run(&create).ok();
+    let words = format!("query staking validators --rpc {}", all[0].url());
     let voting = || {
-        let one = all[0].query(&format!("staking validator {}", dave.account()));
-        one["validator"]["status"] == "voting"
+        let table = all[0].run(&words).ok();
+        let own = table.lines().find(|line| line.ends_with(&dave.account()));
+        own.is_some_and(|line| line.starts_with("dave") && line.contains(" voting "))
     };
     dave.wait("the fourth validator's power", voting);
     // Its own signature is in a block.
@@ -280,8 +284,8 @@ fn three_operators_begin_one_chain_and_a_fourth_joins_it_by_its_stake() {
         .ok();
     let left = all[1].run(&format!("query staking delegations {account} --rpc {url}")).ok();
     assert!(left.contains("LEAVES") && left.contains("the account"), "{left}");
-    let staked = dave.query(&format!("staking delegators {operator}"));
-    assert_eq!(staked["delegators"].as_array().expect("a list").len(), 2, "{staked}");
+    let staked = || dave.query(&format!("staking delegators {operator}"))["delegators"].clone();
+    dave.wait("two delegators", || staked().as_array().expect("a list").len() == 2);
 
     // What validators decide.
     let propose = "tx gov propose --title Fees --set fee_base=0.00002 --from operator --yes --rpc";
