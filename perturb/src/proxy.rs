@@ -255,7 +255,7 @@ mod tests {
         let reader = stream.try_clone().unwrap();
         let (sender, answers) = mpsc::channel();
         thread::spawn(move || {
-            for byte in reader.bytes() {
+            for byte in io::BufReader::new(reader).bytes() {
                 let Ok(byte) = byte else { break };
                 if sender.send(byte).is_err() {
                     break;
