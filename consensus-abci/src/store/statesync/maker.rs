@@ -159,7 +159,7 @@ impl Leaves {
         Ok(Some((KeyHash(*hash), value)))
     }
 
-    fn next_leaf(&mut self) -> Result<Option<(KeyHash, Vec<u8>, Vec<u8>)>, StoreError> {
+    fn next_leaf(&mut self) -> Result<Option<Leaf>, StoreError> {
         while let Some((hash, mut value)) = self.pull()? {
             while let Some((next, newer)) = self.pull()? {
                 if next != hash {
@@ -192,8 +192,11 @@ impl Leaves {
     }
 }
 
+/// Where it stands in the tree, its key and its value.
+type Leaf = (KeyHash, Vec<u8>, Vec<u8>);
+
 impl Iterator for Leaves {
-    type Item = Result<(KeyHash, Vec<u8>, Vec<u8>), StoreError>;
+    type Item = Result<Leaf, StoreError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         self.next_leaf().transpose()

@@ -75,7 +75,7 @@ fn a_state_of_20_000_keys_is_the_same_elsewhere_and_goes_on_alike() {
     let archive = Archive::of(here.path());
     let (metadata, chunks) = snapshot_of(&store, &archive, 256 << 10);
     assert!(chunks.len() > 5, "{} chunks", chunks.len());
-    assert_eq!(archive.list().unwrap(), [metadata.clone()]);
+    assert_eq!(archive.list().unwrap(), std::slice::from_ref(&metadata));
     let files: u64 = archive.len_bytes(2).unwrap();
     assert!(files > chunks.iter().map(|chunk| chunk.len() as u64).sum(), "and metadata");
 
@@ -92,7 +92,7 @@ fn a_state_of_20_000_keys_is_the_same_elsewhere_and_goes_on_alike() {
     assert_eq!(theirs.proof(b"key/9", 2).unwrap(), mine.proof(b"key/9", 2).unwrap());
     // It can be given on, byte for byte.
     let again = Archive::of(there.path());
-    assert_eq!(again.list().unwrap(), [metadata.clone()]);
+    assert_eq!(again.list().unwrap(), std::slice::from_ref(&metadata));
     let (made, _) = snapshot_of(&other, &Archive::of(&there.path().join("x")), 256 << 10);
     assert_eq!(made, metadata, "whoever makes it");
     drop((mine, theirs));
@@ -153,14 +153,14 @@ fn a_chunk_that_is_not_the_named_one_is_its_senders_and_the_good_one_is_taken_af
         ("too long", 1, vec![0; CHUNK_BYTES_MAX + 1]),
     ];
     let mut incoming = Incoming::begin(&Archive::of(there.path()), metadata.clone()).unwrap();
-    for at in 0..chunks.len() {
+    for (at, chunk) in chunks.iter().enumerate() {
         for (what, _, bytes) in bad.iter().filter(|(_, place, _)| *place == at) {
             let refused = incoming.add(at, bytes).unwrap_err();
             assert!(matches!(refused, ChunkRefused::Sender { index } if index == at), "{what}");
         }
-        let order = incoming.add(at + 1, &chunks[at]).unwrap_err();
+        let order = incoming.add(at + 1, chunk).unwrap_err();
         assert!(matches!(order, ChunkRefused::Order { expected, .. } if expected == at));
-        incoming.add(at, &chunks[at]).unwrap();
+        incoming.add(at, chunk).unwrap();
     }
     let other = Store::open(there.path()).unwrap();
     other.begin_restore(&metadata, |at| incoming.chunk(at)).unwrap().commit().unwrap();
