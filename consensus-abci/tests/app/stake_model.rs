@@ -464,7 +464,7 @@ impl Both {
         for found in world.engine.found.clone() {
             let validator = found.validator.unwrap();
             let is = |name: &&str| address(name)[..] == validator.address[..];
-            let operator = OPERATORS.iter().position(|name| is(&name)).unwrap();
+            let operator = OPERATORS.iter().position(is).unwrap();
             let infraction = u64::try_from(found.height).unwrap();
             let known = Known { infraction, height, time_ms: now_ms };
             let power = u64::try_from(validator.power).unwrap();
