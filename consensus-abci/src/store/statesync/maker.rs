@@ -9,7 +9,7 @@ use std::{
     thread,
 };
 
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use fjall::Readable;
 use jmt::{KeyHash, Sha256Jmt};
 use sha2::{Digest, Sha256};
@@ -25,6 +25,8 @@ use crate::store::{Snapshot, StoreError};
 pub struct Maker {
     interval: u64,
     orders: Option<Sender<Snapshot>>,
+    /// What nobody began yet.
+    waiting: Receiver<Snapshot>,
     is_ending: Arc<AtomicBool>,
     thread: Option<thread::JoinHandle<()>>,
 }
@@ -35,25 +37,34 @@ impl Maker {
     /// # Errors
     /// The system has no thread for it.
     pub fn start(archive: Archive, interval: u64, keep: usize) -> io::Result<Self> {
-        // One waits at most: a chain that is faster than its snapshots leaves some out.
+        // One waits at most, the newest: a chain that is faster than its snapshots leaves some out.
         let (orders, ordered) = bounded(1);
         let is_ending = Arc::new(AtomicBool::new(false));
         let run = {
-            let is_ending = Arc::clone(&is_ending);
+            let (ordered, is_ending) = (ordered.clone(), Arc::clone(&is_ending));
             move || run(&archive, keep, &ordered, &is_ending)
         };
         let thread = thread::Builder::new().name("state-snapshot".into()).spawn(run)?;
-        Ok(Self { interval, orders: Some(orders), is_ending, thread: Some(thread) })
+        Ok(Self {
+            interval,
+            orders: Some(orders),
+            waiting: ordered,
+            is_ending,
+            thread: Some(thread),
+        })
     }
 
     /// A block was committed; `take` gives its state. Never waits.
     pub fn committed(&self, height: u64, take: impl FnOnce() -> Snapshot) {
         let is_due = self.interval != 0 && height != 0 && height.is_multiple_of(self.interval);
-        if let Some(orders) = self.orders.as_ref().filter(|_| is_due)
-            && orders.try_send(take()).is_err()
-        {
+        let Some(orders) = self.orders.as_ref().filter(|_| is_due) else { return };
+        let Err(TrySendError::Full(view)) = orders.try_send(take()) else { return };
+        if let Ok(older) = self.waiting.try_recv() {
+            let height = older.head().map(|head| head.height);
             tracing::warn!(height, "no snapshot: an earlier one is still being made");
         }
+        // Only this thread orders: there is room, whoever took the older one.
+        let _ = orders.try_send(view);
     }
 }
 
