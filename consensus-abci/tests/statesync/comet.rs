@@ -71,11 +71,11 @@ impl Node {
         fs::write(config.join("genesis.json"), genesis.to_json().to_string()).unwrap();
         let state = r#"{"height":"0","round":0,"step":0}"#;
         fs::write(data.join("priv_validator_state.json"), state).unwrap();
-        let key = key_json(&ValidatorKey::from_seed([VALIDATOR; 32]));
-        let other = ValidatorKey::load_or_create(&config.join("priv_validator_key.json")).unwrap();
-        drop(other); // A key of its own, unless it is the validator.
+        let key_file = config.join("priv_validator_key.json");
         if is_validator {
-            fs::write(config.join("priv_validator_key.json"), key).unwrap();
+            fs::write(key_file, key_json(&ValidatorKey::from_seed([VALIDATOR; 32]))).unwrap();
+        } else {
+            ValidatorKey::load_or_create(&key_file).unwrap();
         }
         let id = NodeKey::load_or_create(&config.join("node_key.json")).unwrap().id();
         let app = Arc::new(App::open_with(&dir.path().join("app"), OPTIONS).unwrap());
