@@ -51,7 +51,11 @@ impl Chain {
         let _ = std::fs::remove_dir_all(&dir);
         std::fs::create_dir_all(&dir).unwrap();
         let account = GenesisAccount { account: id(), balance: Balance::of(1_000_000_000_000_000) };
-        let state = AppState { params: Params::for_tests(), accounts: vec![account], ..AppState::default() };
+        let state = AppState {
+            params: Params::for_tests(),
+            accounts: vec![account],
+            ..AppState::default()
+        };
         let validator = ValidatorKey::from_seed([7; 32]);
         let genesis = Genesis::single(
             CHAIN_ID.parse().unwrap(),

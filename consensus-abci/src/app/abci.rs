@@ -23,9 +23,8 @@ impl Application for App {
         let snapshot = &committed.snapshot.0;
         let head = snapshot.head();
         // Before its first block a chain is at height 0, whatever height that block will have.
-        let is_genesis = snapshot
-            .is_genesis()
-            .map_err(|error| Failure::from(error).of(Method::Info))?;
+        let is_genesis =
+            snapshot.is_genesis().map_err(|error| Failure::from(error).of(Method::Info))?;
         Ok(ResponseInfo {
             data: "sutantra".to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),

@@ -37,8 +37,8 @@ use std::{
 
 use bytes::Bytes;
 use chain_types::{
-    Account, AccountId, Balance, BlockDelta, ChainEvent, Params, StateKey, Transaction, staking::Validator,
-    transaction_hash,
+    Account, AccountId, Balance, BlockDelta, ChainEvent, Params, StateKey, Transaction,
+    staking::Validator, transaction_hash,
 };
 use crossbeam_channel::Receiver;
 use tendermint_proto::{
