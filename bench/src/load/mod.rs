@@ -317,12 +317,12 @@ impl<'a> Run<'a> {
         self.stop_if_asked()?;
         let early_metrics = self.metrics();
         self.tell_all(|| Command::Measure(true))?;
+        // A server that ends from here on is told by the verdict, not by an error.
+        let (cpu_began, sink_from) = (self.cpu()?, self.sink_dropped()?);
         self.enter(Phase::Measuring, Some(self.config.duration));
         let (began, own_pid) = (Instant::now(), std::process::id());
         let own_began = CpuSample::take(own_pid)?;
-        let cpu_began = self.cpu()?;
         let from = self.counters();
-        let sink_from = self.sink_dropped()?;
         while began.elapsed() < self.config.duration && !interrupt::asked() {
             self.churn(began.elapsed());
             self.pump();
