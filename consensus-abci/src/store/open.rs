@@ -20,6 +20,9 @@ use super::{
 
 /// A table's writes in memory before they become a file, bytes.
 const MEMTABLE_BYTES_MAX: u64 = 8 << 20;
+/// Blocks of the tables' files in memory, bytes: the inner nodes of a tree of a million keys, and
+/// no more than a small chain has.
+const CACHE_BYTES_MAX: u64 = 128 << 20;
 
 impl Store {
     /// Opens the state in `dir`, which is made if it is not there, and keeps [`VERSIONS_KEPT`]
@@ -62,7 +65,7 @@ fn open(dir: &Path, versions_kept: u64) -> Result<Shared, StoreError> {
     let damaged = |what: String| StoreError::Damaged { dir: dir.to_owned(), what };
     // Some damage the database finds by an assertion of its own.
     let opened = catch_unwind(AssertUnwindSafe(|| {
-        let db = Database::builder(dir).worker_threads(1).open()?;
+        let db = Database::builder(dir).worker_threads(1).cache_size(CACHE_BYTES_MAX).open()?;
         let tables = Tables::open(&db)?;
         Ok((db, tables))
     }))
