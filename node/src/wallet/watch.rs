@@ -40,6 +40,8 @@ mod signer;
 const CONNECT_MAX: Duration = Duration::from_secs(15);
 /// Posts in a row that may fail.
 const TROUBLE_MAX: u32 = 5;
+/// How long a session that ends waits for the relay to take what was signed.
+const LAST_WORDS_MAX: Duration = Duration::from_secs(3);
 /// Frames that wait for their way to the relay; beyond it the oldest are dropped: a newer voucher
 /// says all that they said.
 const WAITING_MAX: usize = 16;
@@ -151,9 +153,10 @@ pub fn watch(around: &Surroundings, args: &WatchArgs) -> anyhow::Result<()> {
         is_held: false,
     };
     let end = session.run(&interrupted);
+    let pool = session.last_words(end.as_ref().ok())?;
     session.peer.close();
     leave(&url);
-    session.keep(end.as_ref().ok())?;
+    session.keep(pool, end.as_ref().ok())?;
     if let Some(paying) = &session.paying {
         let ledger = around.pools(&chain)?.ledger();
         if paying.payer.got_nothing() {
@@ -392,14 +395,26 @@ impl Session<'_> {
         }
     }
 
+    /// What was signed goes to the relay while the session lasts: a close could come before the next.
+    fn last_words(&mut self, end: Option<&End>) -> anyhow::Result<Option<OpenPool>> {
+        let signer = self.paying.as_mut().and_then(|paying| paying.signer.take());
+        let Some((pool, frames)) = signer.map(Signer::finish).transpose()? else { return Ok(None) };
+        self.waiting.extend(frames.iter().map(Frame::encode));
+        if matches!(end, Some(End::Done | End::Stop(_))) {
+            if !self.waiting.is_empty() {
+                self.courier.send(Errand::Frames(std::mem::take(&mut self.waiting)));
+            }
+            self.courier.settle(LAST_WORDS_MAX);
+        }
+        Ok(Some(pool))
+    }
+
     /// Keeps what arrived since the last voucher. A relay that did not end the session itself, and
     /// may not have heard that we did, has perhaps served on.
-    fn keep(&mut self, end: Option<&End>) -> anyhow::Result<()> {
+    fn keep(&mut self, pool: Option<OpenPool>, end: Option<&End>) -> anyhow::Result<()> {
         self.count_media(Instant::now());
         let in_order = matches!(end, Some(End::Done | End::Stop(_)));
-        let Some(paying) = &mut self.paying else { return Ok(()) };
-        let Some(signer) = paying.signer.take() else { return Ok(()) };
-        let mut pool: OpenPool = signer.finish()?;
+        let (Some(paying), Some(mut pool)) = (&mut self.paying, pool) else { return Ok(()) };
         pool.rest(&paying.payer.received(), in_order)?;
         (paying.signed, paying.left) = (pool.pool().signed(), pool.pool().left());
         Ok(())

@@ -3,6 +3,7 @@
 use std::{
     sync::mpsc::{Receiver, Sender, channel},
     thread,
+    time::{Duration, Instant},
 };
 
 use ::wallet::{
@@ -88,15 +89,29 @@ impl Courier {
         let _sent = self.errands.send(errand);
     }
 
+    /// Waits until no post is under way, so long at most.
+    pub fn settle(&mut self, most: Duration) {
+        let until = Instant::now() + most;
+        while self.is_busy() {
+            let left = until.saturating_duration_since(Instant::now());
+            let Ok(news) = self.news.recv_timeout(left) else { return };
+            self.note(&news);
+        }
+    }
+
     pub fn news(&mut self) -> Option<News> {
         let news = self.news.try_recv().ok()?;
+        self.note(&news);
+        Some(news)
+    }
+
+    fn note(&mut self, news: &News) {
         match news {
             News::Facts(_) => {}
             News::Frames(_) | News::Gone(_) | News::Trouble(_) => {
                 self.under_way = self.under_way.saturating_sub(1);
             }
         }
-        Some(news)
     }
 }
 

@@ -64,13 +64,16 @@ impl Signer {
         self.done.try_recv().ok()
     }
 
-    /// Waits for what is under way, and gives the pool back.
-    pub fn finish(self) -> anyhow::Result<OpenPool> {
+    /// Waits for what is under way; gives the pool back, and the frames that nobody has seen yet.
+    pub fn finish(self) -> anyhow::Result<(OpenPool, Vec<Frame>)> {
         let Self { tasks, done, thread } = self;
         drop(tasks);
-        let pool = thread.join();
-        drop(done);
-        pool.map_err(|_| anyhow::anyhow!("the signing thread failed")).context("the pool's sums")
+        let pool = thread
+            .join()
+            .map_err(|_| anyhow::anyhow!("the signing thread failed"))
+            .context("the pool's sums")?;
+        let frames = done.try_iter().filter_map(|done| done.ok()?.frame).collect();
+        Ok((pool, frames))
     }
 }
 
