@@ -64,7 +64,8 @@ export class ChainReader {
     const held = await Promise.all([...channels].map(async (each) => this.query(`/channel/${each}`)));
     const inChannels = held.filter(({ closed }) => !closed).reduce((sum, { deposits, redeemed }) => sum + BigInt(deposits) - BigInt(redeemed), 0n);
     const supply = await this.query("/supply");
-    const found = balances.reduce((sum, each) => sum + each, 0n) + inChannels + BigInt(supply.fee_pool);
+    const pools = BigInt(supply.fee_pool) + BigInt(supply.bonded) + BigInt(supply.rewards_held);
+    const found = balances.reduce((sum, each) => sum + each, 0n) + inChannels + pools;
     return { found, current: BigInt(supply.genesis) - BigInt(supply.burned), burned: BigInt(supply.burned) };
   }
 

@@ -69,7 +69,10 @@ export class BlockFeed extends TypedEvents {
     this.#loading = true;
     try {
       const newest = this.blocks[0]?.height ?? 0;
-      const { last_height, block_metas } = await this.#chain.call("blockchain", newest ? { minHeight: String(newest + 1), maxHeight: "0" } : {});
+      // From the newest known block on: a range that begins behind the chain's last one is an error. It
+      // is one too where the chain began anew; then everything is asked for.
+      const since = newest ? { minHeight: String(newest), maxHeight: "0" } : {};
+      const { last_height, block_metas } = await this.#chain.call("blockchain", since).catch(() => this.#chain.call("blockchain", {}));
       const metas = (block_metas ?? []).map(asBlock);
       const top = Number(last_height);
       // After a long sleep, or on another chain, the gap is not filled: it begins anew.
