@@ -5,6 +5,7 @@ use std::{
     sync::{Arc, Condvar, Mutex, PoisonError},
 };
 
+use bytes::Bytes;
 use consensus_abci::{
     app::App,
     application::{Application, ApplicationError, Method},
@@ -125,6 +126,10 @@ impl Application for Halting {
 
     fn check_tx(&self, request: RequestCheckTx) -> Result<ResponseCheckTx, ApplicationError> {
         self.app.check_tx(request)
+    }
+
+    fn expect_txs(&self, txs: &[Bytes]) {
+        self.app.expect_txs(txs);
     }
 
     fn prepare_proposal(
