@@ -9,6 +9,7 @@ use crate::workspace::Workspace;
 const EDGES: &[(&str, &[&str])] = &[
     ("sfu", &[]),
     ("coordinator", &[]),
+    ("peer", &["coordinator"]),
     ("chain-types", &[]),
     ("web", &[]),
     ("consensus-abci", &["chain-types"]),
@@ -22,6 +23,7 @@ const EDGES: &[(&str, &[&str])] = &[
         &[
             "sfu",
             "coordinator",
+            "peer",
             "chain-types",
             "web",
             "consensus-abci",
