@@ -1,7 +1,7 @@
 // Members of a room on a network that delivers each message once, in the order of its sending on each link.
 
+import { Identity } from "../client/identity.js";
 import { CoherentCommitProtocol, GlobalMemoryField, LearningRoom, PRRCChannel } from "../client/prrc/index.js";
-import { makeSigner } from "../client/prrc/signed.js";
 
 /** @typedef {import("../client/prrc/signed.js").Signer} Signer */
 
@@ -19,7 +19,7 @@ import { makeSigner } from "../client/prrc/signed.js";
  */
 
 /** @returns {Promise<Signer>} */
-export const newSigner = () => makeSigner();
+export const newSigner = () => Identity.generate();
 
 /**
  * Turns without a message after which all is quiet. Each goes through the threads that sign and verify,

@@ -5,8 +5,7 @@ import test from "node:test";
 
 import { Announcements, CoherentCommitProtocol, CommitError, GlobalMemoryField, KIND, LearningRoom, PRRCChannel } from "../client/prrc/index.js";
 import { makeProposal, makeVote } from "../client/prrc/ballot.js";
-import { newSigner } from "./prrc-world.mjs";
-import { World } from "./prrc-world.mjs";
+import { World, newSigner } from "./prrc-world.mjs";
 
 /** @typedef {import("./prrc-world.mjs").Member} Member */
 
@@ -56,6 +55,7 @@ test("a transport that throws or refuses is said so, and others still get the me
   /** @type {unknown[]} */
   const errors = [];
   channel.on("error", (/** @type {unknown} */ error) => void errors.push(error));
+  /** @type {unknown[]} */
   const sent = [];
   channel.connect("b", { send: () => { throw new Error("gone"); }, close: () => {} });
   channel.connect("c", { send: () => false, close: () => {} });
@@ -140,7 +140,7 @@ test("a forged vote is dropped and counted, a second copy changes nothing, a sec
   const forged = [
     { ...flipped, yes: true },
     { ...yes, by: c.id },
-    { ...yes, by: c.id, pk: c.signer.publicKey },
+    { ...yes, by: c.id, pk: c.signer.pk },
     { ...yes, sig: yes.sig.replace(/^../, (byte) => (byte === "00" ? "01" : "00")) },
     { ...yes, sig: "not hex" },
     { ...yes, pk: 7 },
@@ -229,6 +229,7 @@ test("nobody fills the memory of others with proposals, or lifts the order out o
   b.hear(a.id, "propose", { proposal: high });
   await world.quiet();
   assert.deepEqual([...world.heldOf(b.id, "vote")].map(({ vote }) => vote.why).at(-1), "it stands too far above what is committed here");
+  b.protocol.close();
 });
 
 test("concurrent proposals stand in one order everywhere, and applying them again changes nothing", async () => {
@@ -283,7 +284,7 @@ test("an insight that was changed on its way is dropped, and a newcomer hears th
   world.hold(true);
   const item = await a.learning.share("true");
   const stranger = await newSigner();
-  for (const forged of [{ ...item, text: "false" }, { ...item, by: b.id }, { ...item, by: stranger.nodeId, pk: stranger.publicKey }, { ...item, ts: item.ts + 1 }, null, {}]) b.hear(a.id, "insight", { item: forged });
+  for (const forged of [{ ...item, text: "false" }, { ...item, by: b.id }, { ...item, by: stranger.nodeId, pk: stranger.pk }, { ...item, ts: item.ts + 1 }, null, {}]) b.hear(a.id, "insight", { item: forged });
   await world.quiet();
   assert.equal(b.learning.dropped.forged, 6);
   assert.equal(b.heard.length, 0);

@@ -54,13 +54,13 @@ export async function makeProposal(signer, { room, height, ts, members, body }) 
   if (what.body === undefined || what.body.length > BODY_CHARS_MAX) throw new RangeError(`what is proposed has at most ${BODY_CHARS_MAX} characters of JSON: propose its hash, and send the rest as a file`);
   if (what.members.length > MEMBERS_MAX) throw new RangeError(`at most ${MEMBERS_MAX} members vote on a proposal: name an electorate`);
   const text = proposalText(what);
-  return { id: await textHash(text), pk: signer.publicKey, sig: await signText(signer, text), ...what };
+  return { id: await textHash(text), pk: signer.pk, sig: await signText(signer, text), ...what };
 }
 
 /** @param {Signer} signer @param {string} id @param {boolean} yes @param {string} [why] @returns {Promise<Vote>} */
 export async function makeVote(signer, id, yes, why = "") {
   const what = { id, by: signer.nodeId, yes, why: why.slice(0, WHY_CHARS_MAX) };
-  return { ...what, pk: signer.publicKey, sig: await signText(signer, voteText(what)) };
+  return { ...what, pk: signer.pk, sig: await signText(signer, voteText(what)) };
 }
 
 /**

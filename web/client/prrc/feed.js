@@ -68,7 +68,7 @@ export class RoomFeed extends EventEmitter {
     if (typeof text !== "string" || text === "" || text.length > TEXT_CHARS_MAX) throw new RangeError(`an item has 1 to ${TEXT_CHARS_MAX} characters: say it shorter, or send a file and share its name`);
     const what = { by: this.#signer.nodeId, ts: this.#now(), nonce: randomHex(16), text };
     const signed = itemText(this.#topic, this.#channel.room, what);
-    const item = { ...what, id: await textHash(signed), pk: this.#signer.publicKey, sig: await signText(this.#signer, signed) };
+    const item = { ...what, id: await textHash(signed), pk: this.#signer.pk, sig: await signText(this.#signer, signed) };
     this.#keep(item);
     this.#channel.broadcast(this.#topic, { item });
     return item;
