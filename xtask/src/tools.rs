@@ -25,6 +25,7 @@ const PACKAGES: &[Package] = &[
     Package { name: "valgrind", programs: &["valgrind"] },
     Package { name: "g++", programs: &["c++", "g++", "clang++"] }, // libFuzzer is C++.
     Package { name: "iproute2", programs: &["ip"] },
+    Package { name: "coturn", programs: &["turnserver"] },
 ];
 
 /// The engine of real networks, in `.tools/` of the workspace.
