@@ -1,0 +1,458 @@
+//! The connections to everybody in a room: who is offered to, what comes in, when to try again.
+//!
+//! Holds no socket and no task: signals, datagrams, commands and time go in; signals, datagrams and
+//! events come out through [`Mesh::poll`].
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::{Duration, Instant},
+};
+
+use coordinator::identity::{check_fingerprint, is_key_id};
+use rand::Rng as _;
+use str0m::{
+    Candidate, Input,
+    net::{Protocol, Receive, Transmit},
+};
+use tokio::sync::oneshot;
+
+use crate::{
+    connection,
+    connection::{CloseReason, Connection, Decision, Output, Role, SendError, decide},
+    event::Event,
+    framing::{Compression, Message},
+    signal::{Incoming, Outgoing, What},
+};
+
+/// Connections at once. An offer beyond is dropped.
+const CONNECTIONS_MAX: usize = 256;
+/// Attempts in a row to reach a peer that is in the room.
+const ATTEMPTS_MAX: u32 = 5;
+/// Before the second attempt; it doubles.
+const RETRY: Duration = Duration::from_secs(2);
+
+/// What leaves the mesh.
+pub enum Out {
+    /// A datagram.
+    Transmit(Transmit),
+    /// A signal.
+    Signal(Outgoing),
+    /// For the user.
+    Event(Event),
+}
+
+/// Somebody in the room, connected or not.
+#[derive(Default)]
+struct Neighbour {
+    name: String,
+    is_present: bool,
+    connection: Option<Connection>,
+    /// Its key signed the certificate that the connection has.
+    is_verified: bool,
+    deadline: Option<Instant>,
+    is_dirty: bool,
+    attempts: u32,
+    retry_at: Option<Instant>,
+    waiting: Vec<oneshot::Sender<Result<(), SendError>>>,
+}
+
+/// All of them.
+pub struct Mesh {
+    node_id: String,
+    room: String,
+    must_verify: bool,
+    neighbours: BTreeMap<String, Neighbour>,
+    candidates: Vec<Candidate>,
+    events: VecDeque<Event>,
+}
+
+impl Mesh {
+    /// Nobody yet. With `must_verify` a peer without a signature of its fingerprint is refused.
+    pub fn new(node_id: String, room: String, must_verify: bool) -> Self {
+        let (neighbours, candidates, events) = Default::default();
+        Self { node_id, room, must_verify, neighbours, candidates, events }
+    }
+
+    /// An address of ours.
+    pub fn add_candidate(&mut self, candidate: Candidate) {
+        for neighbour in self.neighbours.values_mut() {
+            if let Some(connection) = &mut neighbour.connection {
+                connection.add_local_candidate(candidate.clone());
+                neighbour.is_dirty = true;
+            }
+        }
+        self.candidates.push(candidate);
+    }
+
+    /// Who is in the room, all of them: the newcomer, which we are, offers to each.
+    pub fn joined(&mut self, peers: Vec<(String, String)>, now: Instant) {
+        let is_listed = |id: &str| peers.iter().any(|(peer, _)| peer == id);
+        let gone: Vec<_> = self.neighbours.keys().filter(|id| !is_listed(id)).cloned().collect();
+        gone.iter().for_each(|id| self.peer_left(id));
+        for (id, name) in peers {
+            if id != self.node_id {
+                self.enter(&id, name);
+                self.connect(&id, now);
+            }
+        }
+    }
+
+    /// Somebody came, and will offer.
+    pub fn peer_joined(&mut self, id: &str, name: String) {
+        if id == self.node_id {
+            return;
+        }
+        self.enter(id, name);
+        // Whoever comes anew knows nothing of an offer to who it was before.
+        if let Some(neighbour) = self.neighbours.get_mut(id)
+            && neighbour.connection.as_ref().is_some_and(|connection| !connection.is_open())
+        {
+            neighbour.connection = None;
+        }
+    }
+
+    /// Somebody went. An open channel stays: it may be the coordinator that has lost sight.
+    pub fn peer_left(&mut self, id: &str) {
+        let Some(neighbour) = self.neighbours.get_mut(id) else { return };
+        if std::mem::take(&mut neighbour.is_present) {
+            let (id, name) = (id.to_owned(), neighbour.name.clone());
+            self.events.push_back(Event::PeerLeft { id, name });
+        }
+        neighbour.retry_at = None;
+        if !neighbour.connection.as_ref().is_some_and(Connection::is_open) {
+            self.neighbours.remove(id);
+        }
+    }
+
+    /// Offers to a peer, where there is no connection yet.
+    pub fn connect(&mut self, id: &str, now: Instant) {
+        let full = self.connections() >= CONNECTIONS_MAX;
+        let Some(neighbour) = self.neighbours.get_mut(id) else { return };
+        if neighbour.connection.is_some() || full {
+            return;
+        }
+        let sid = format!("{:016x}", rand::rng().random::<u64>());
+        let is_polite = *self.node_id < *id;
+        let candidates = &self.candidates;
+        let connection = Connection::new(sid, Role::Offerer, is_polite, candidates, now);
+        neighbour.connection = Some(connection);
+        neighbour.is_verified = false;
+        neighbour.retry_at = None;
+        neighbour.is_dirty = true;
+    }
+
+    /// A peer describes something.
+    pub fn handle_signal(&mut self, signal: Incoming, now: Instant) {
+        let Incoming { from, sid, what, signature } = signal;
+        if from == self.node_id {
+            return;
+        }
+        let is_verified = match &what {
+            What::Offer(sdp) | What::Answer(sdp) => match self.verify(&from, sdp, signature) {
+                Ok(is_verified) => is_verified,
+                Err(why) => {
+                    let why = format!("what {from} describes is refused: {why}");
+                    return self.events.push_back(Event::Warning(why));
+                }
+            },
+            What::Candidate(_) => false,
+        };
+        match what {
+            What::Offer(sdp) => self.handle_offer(&from, sid, &sdp, is_verified, now),
+            What::Answer(sdp) => {
+                let Some(neighbour) = self.neighbours.get_mut(&from) else { return };
+                let Some(connection) = &mut neighbour.connection else { return };
+                neighbour.is_dirty = true;
+                match connection.accept_answer(sid.as_deref(), &sdp) {
+                    Ok(is_taken) => neighbour.is_verified |= is_taken && is_verified,
+                    Err(error) => self.refuse(&from, &error.to_string()),
+                }
+            }
+            What::Candidate(candidate) => {
+                let Some(neighbour) = self.neighbours.get_mut(&from) else { return };
+                if let Some(connection) = &mut neighbour.connection {
+                    connection.add_remote_candidate(sid.as_deref(), &candidate);
+                    neighbour.is_dirty = true;
+                }
+            }
+        }
+    }
+
+    /// Takes a datagram; one that belongs to no connection is dropped.
+    pub fn handle_datagram(
+        &mut self,
+        source: std::net::SocketAddr,
+        destination: std::net::SocketAddr,
+        bytes: &[u8],
+        now: Instant,
+    ) {
+        let Ok(receive) = Receive::new(Protocol::Udp, source, destination, bytes) else { return };
+        let input = Input::Receive(now, receive);
+        for neighbour in self.neighbours.values_mut() {
+            if let Some(connection) = &mut neighbour.connection
+                && connection.accepts(&input)
+            {
+                neighbour.is_dirty = true;
+                return connection.handle_input(input);
+            }
+        }
+    }
+
+    /// Lets time pass.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        let mut due = Vec::new();
+        for (id, neighbour) in &mut self.neighbours {
+            if neighbour.deadline.is_some_and(|deadline| deadline <= now)
+                && let Some(connection) = &mut neighbour.connection
+            {
+                connection.handle_timeout(now);
+                neighbour.is_dirty = true;
+            }
+            if neighbour.retry_at.is_some_and(|at| at <= now) {
+                neighbour.retry_at = None;
+                due.push(id.clone());
+            }
+        }
+        due.iter().for_each(|id| self.connect(id, now));
+    }
+
+    /// When [`Mesh::handle_timeout`] is due.
+    pub fn deadline(&self) -> Option<Instant> {
+        let neighbours = self.neighbours.values();
+        neighbours.flat_map(|one| [one.deadline, one.retry_at]).flatten().min()
+    }
+
+    /// Sends to one peer, or to all that are connected; `done` hears when more may be sent.
+    pub fn send(
+        &mut self,
+        to: Option<&str>,
+        message: &Message,
+        compression: Compression,
+        done: oneshot::Sender<Result<(), SendError>>,
+        now: Instant,
+    ) {
+        let mut result = if to.is_some() { Err(SendError::NotOpen) } else { Ok(()) };
+        let mut waits_at = None;
+        for (id, neighbour) in &mut self.neighbours {
+            if to.is_some_and(|to| to != id) {
+                continue;
+            }
+            let Some(connection) = &mut neighbour.connection else { continue };
+            if to.is_none() && !connection.is_open() {
+                continue;
+            }
+            result = connection.send(message.clone(), compression, now);
+            neighbour.is_dirty = true;
+            if result.is_ok() && !connection.is_writable() {
+                waits_at = Some(id.clone());
+            }
+        }
+        match waits_at.and_then(|id| self.neighbours.get_mut(&id)) {
+            Some(neighbour) => neighbour.waiting.push(done),
+            // Whoever has stopped to wait does not want to know.
+            None => {
+                let _unheard = done.send(result);
+            }
+        }
+    }
+
+    /// Ids and names of those whose channel is open.
+    pub fn connected(&self) -> Vec<(String, String)> {
+        let is_open = |one: &Neighbour| one.connection.as_ref().is_some_and(Connection::is_open);
+        let open = self.neighbours.iter().filter(|(_, one)| is_open(one));
+        open.map(|(id, one)| (id.clone(), one.name.clone())).collect()
+    }
+
+    /// Says goodbye to all.
+    pub fn close(&mut self) {
+        for neighbour in self.neighbours.values_mut() {
+            neighbour.is_present = false;
+            if let Some(connection) = &mut neighbour.connection {
+                connection.close();
+                neighbour.is_dirty = true;
+            }
+        }
+    }
+
+    /// All that has to leave now.
+    pub fn poll(&mut self, now: Instant, out: &mut Vec<Out>) {
+        let dirty = |(id, one): (&String, &Neighbour)| one.is_dirty.then(|| id.clone());
+        let dirty: Vec<_> = self.neighbours.iter().filter_map(dirty).collect();
+        for id in dirty {
+            self.poll_one(&id, now, out);
+        }
+        out.extend(self.events.drain(..).map(Out::Event));
+    }
+
+    fn poll_one(&mut self, id: &str, now: Instant, out: &mut Vec<Out>) {
+        let Some(neighbour) = self.neighbours.get_mut(id) else { return };
+        neighbour.is_dirty = false;
+        let Some(connection) = &mut neighbour.connection else { return };
+        let mut ended = None;
+        let signal = |sid: &str, what| {
+            Out::Signal(Outgoing { to: id.to_owned(), sid: sid.to_owned(), what })
+        };
+        let name = || neighbour.name.clone();
+        let id_of = || id.to_owned();
+        loop {
+            let event = match connection.poll_output(now) {
+                Output::Transmit(transmit) => {
+                    out.push(Out::Transmit(transmit));
+                    continue;
+                }
+                Output::Timeout(at) => {
+                    neighbour.deadline = Some(at);
+                    break;
+                }
+                Output::Event(event) => event,
+            };
+            let sid = connection.sid();
+            out.push(match event {
+                connection::Event::Offer(sdp) => signal(sid, What::Offer(sdp)),
+                connection::Event::Answer(sdp) => signal(sid, What::Answer(sdp)),
+                connection::Event::Candidate(candidate) => signal(sid, What::Candidate(candidate)),
+                connection::Event::Opened => {
+                    neighbour.attempts = 0;
+                    let is_verified = neighbour.is_verified;
+                    Out::Event(Event::Connected { id: id_of(), name: name(), is_verified })
+                }
+                connection::Event::Message(message) => {
+                    Out::Event(Event::Message { from: id_of(), name: name(), message })
+                }
+                connection::Event::Raw { label, body } => {
+                    Out::Event(Event::Raw { from: id_of(), name: name(), label, body })
+                }
+                connection::Event::Refused(error) => {
+                    Out::Event(Event::Warning(format!("from {}: {error}", neighbour.name)))
+                }
+                connection::Event::Closed(reason) => {
+                    ended = Some(reason);
+                    continue;
+                }
+            });
+        }
+        if connection.is_writable() {
+            for done in neighbour.waiting.drain(..) {
+                // Whoever has stopped to wait does not want to know.
+                let _unheard = done.send(Ok(()));
+            }
+        }
+        if let Some(reason) = ended {
+            let event = neighbour.end(id, reason, now);
+            out.push(Out::Event(event));
+            if !neighbour.is_present {
+                self.neighbours.remove(id);
+            }
+        }
+    }
+
+    fn enter(&mut self, id: &str, name: String) {
+        let neighbour = self.neighbours.entry(id.to_owned()).or_default();
+        neighbour.name = name;
+        neighbour.attempts = 0;
+        if !std::mem::replace(&mut neighbour.is_present, true) {
+            let (id, name) = (id.to_owned(), neighbour.name.clone());
+            self.events.push_back(Event::PeerJoined { id, name });
+        }
+    }
+
+    fn connections(&self) -> usize {
+        self.neighbours.values().filter(|one| one.connection.is_some()).count()
+    }
+
+    /// Whether a description is signed by its sender; an error is one that must not be used.
+    fn verify(
+        &self,
+        from: &str,
+        sdp: &str,
+        signature: Option<(String, String)>,
+    ) -> Result<bool, String> {
+        match signature {
+            Some((pk, fp_sig)) if is_key_id(from) => {
+                check_fingerprint(from, &self.node_id, &self.room, sdp, &pk, &fp_sig)
+                    .map(|_| true)
+                    .map_err(|error| error.to_string())
+            }
+            // An id that is no key's can sign nothing that means something.
+            Some(_) | None if self.must_verify => Err("its fingerprint is not signed".to_owned()),
+            Some(_) | None => Ok(false),
+        }
+    }
+
+    fn handle_offer(
+        &mut self,
+        from: &str,
+        sid: Option<String>,
+        sdp: &str,
+        is_verified: bool,
+        now: Instant,
+    ) {
+        let known = self.neighbours.get(from).and_then(|one| one.connection.as_ref());
+        let standing = known.map(|connection| connection.standing(sid.as_deref(), sdp));
+        let decision = decide(standing);
+        let full = self.connections() >= CONNECTIONS_MAX;
+        match decision {
+            Decision::Ignore => return,
+            Decision::Replace if full && known.is_none() => {
+                let why = format!("an offer of {from} is dropped: {CONNECTIONS_MAX} connections");
+                return self.events.push_back(Event::Warning(why));
+            }
+            Decision::Replace | Decision::Continue => {}
+        }
+        let neighbour = self.neighbours.entry(from.to_owned()).or_default();
+        if neighbour.name.is_empty() {
+            from.clone_into(&mut neighbour.name);
+        }
+        if decision == Decision::Replace {
+            if neighbour.connection.as_ref().is_some_and(Connection::is_open) {
+                let event = neighbour.end(from, CloseReason::Remote, now);
+                self.events.push_back(event);
+            }
+            let sid = sid.clone().unwrap_or_default();
+            let (role, is_polite) = (Role::Answerer, *self.node_id < *from);
+            let candidates = &self.candidates;
+            let connection = Connection::new(sid, role, is_polite, candidates, now);
+            neighbour.connection = Some(connection);
+            neighbour.retry_at = None;
+            neighbour.is_verified = is_verified;
+        }
+        let Some(connection) = &mut neighbour.connection else { return };
+        neighbour.is_dirty = true;
+        if let Err(error) = connection.accept_offer(sid, sdp) {
+            self.refuse(from, &error.to_string());
+        }
+    }
+
+    /// A description that cannot be used ends the connection.
+    fn refuse(&mut self, from: &str, why: &str) {
+        let why = format!("what {from} describes cannot be used: {why}");
+        self.events.push_back(Event::Warning(why));
+        if let Some(neighbour) = self.neighbours.get_mut(from) {
+            neighbour.connection = None;
+        }
+    }
+}
+
+impl Neighbour {
+    /// The connection has ended: whoever waits is told, and whoever offered tries again.
+    fn end(&mut self, id: &str, reason: CloseReason, now: Instant) -> Event {
+        for done in self.waiting.drain(..) {
+            let _unheard = done.send(Err(SendError::NotOpen));
+        }
+        let connection = self.connection.take();
+        self.deadline = None;
+        let was_open = connection.as_ref().is_some_and(Connection::has_opened);
+        let may_retry = match reason {
+            CloseReason::NoPath | CloseReason::Lost | CloseReason::Protocol => {
+                connection.is_some_and(|connection| connection.is_offerer())
+            }
+            CloseReason::Local | CloseReason::Remote => false,
+        };
+        if may_retry && self.is_present && self.attempts < ATTEMPTS_MAX {
+            self.retry_at = Some(now + RETRY * 2_u32.pow(self.attempts));
+            self.attempts += 1;
+        }
+        let (id, name) = (id.to_owned(), self.name.clone());
+        Event::Disconnected { id, name, was_open, reason }
+    }
+}
