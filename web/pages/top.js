@@ -5,6 +5,7 @@
   const links = [
     ["/", "Live"],
     ["/publish", "Publish"],
+    ["/rooms", "Rooms"],
     ["/network", "Network"],
     ["/wallet", "Wallet"],
   ];

@@ -9,6 +9,7 @@
 
 import { createServer, request as forward } from "node:http";
 import { readFile } from "node:fs/promises";
+import { connect } from "node:net";
 import { pathToFileURL } from "node:url";
 import { parseArgs } from "node:util";
 
@@ -16,6 +17,7 @@ import { ChainFace } from "./fake-chain.mjs";
 import { STREAM, termsJson } from "./wallet-world.mjs";
 
 const PAGES = new URL("../pages/", import.meta.url);
+const CLIENT = new URL("../client/", import.meta.url);
 const TYPES = { html: "text/html; charset=utf-8", css: "text/css", js: "text/javascript", svg: "image/svg+xml" };
 
 /** What the fake relay lists. */
@@ -62,7 +64,7 @@ export async function startFakeServer({ streams = STREAMS, tokens = false, chain
     const file = fileFor(url.pathname);
     if (file && request.method === "GET") {
       try {
-        const bytes = await readFile(new URL(file, PAGES));
+        const bytes = await readFile(new URL(file.replace("client/", ""), file.startsWith("client/") ? CLIENT : PAGES));
         const ending = /** @type {keyof typeof TYPES} */ (file.split(".").pop());
         response.writeHead(200, { "content-type": TYPES[ending], "cache-control": "no-store" });
         return response.end(bytes);
@@ -100,6 +102,19 @@ export async function startFakeServer({ streams = STREAMS, tokens = false, chain
     const stream = streams.find(({ id }) => url.pathname === `/api/streams/${id}`);
     return stream ? json(200, stream) : json(404, { error: "not live" });
   });
+  // WebSockets go through as they are.
+  server.on("upgrade", (request, socket, head) => {
+    if (!upstream) return socket.destroy();
+    const { hostname, port: upstreamPort } = new URL(upstream);
+    const up = connect(Number(upstreamPort), hostname, () => {
+      const headers = request.rawHeaders.flatMap((name, at) => (at % 2 === 0 ? [`${name}: ${request.rawHeaders[at + 1]}`] : []));
+      up.write(`${request.method} ${request.url} HTTP/1.1\r\n${headers.join("\r\n")}\r\n\r\n`);
+      up.write(head);
+      socket.pipe(up).pipe(socket);
+    });
+    up.on("error", () => socket.destroy());
+    socket.on("error", () => up.destroy());
+  });
   await new Promise((resolve) => server.listen(port, host, () => resolve(null)));
   const address = /** @type {import("node:net").AddressInfo} */ (server.address());
   const close = () => {
@@ -112,10 +127,10 @@ export async function startFakeServer({ streams = STREAMS, tokens = false, chain
 /** @param {string} path */
 function fileFor(path) {
   if (path === "/") return "index.html";
-  if (/^\/(publish|network|wallet)$/.test(path)) return `${path.slice(1)}.html`;
+  if (/^\/(publish|network|rooms|wallet)$/.test(path)) return `${path.slice(1)}.html`;
   if (path.startsWith("/network/")) return "network.html";
   if (/^\/watch(\/|$)/.test(path)) return "watch.html";
-  return /^\/(lib\/((wallet|network|light)\/)?)?[a-z0-9-]+\.(js|css|svg)$/.test(path) ? path.slice(1) : null;
+  return /^\/(lib\/((wallet|network|light|rooms)\/)?|client\/(prrc\/)?)?[a-z0-9-]+\.(js|css|svg)$/.test(path) ? path.slice(1) : null;
 }
 
 if (import.meta.url === pathToFileURL(process.argv[1] ?? "").href) {

@@ -111,8 +111,11 @@ export class GlobalMemoryField extends EventEmitter {
   }
 
   /** @param {string} from @param {any} body */
-  async #compare(from, { digest }) {
-    if (digest === (await this.digest())) return;
+  async #compare(from, { digest, answer }) {
+    const own = await this.digest();
+    if (digest === own) return;
+    // One side's word is enough: the other's may have been sent before it was known here.
+    if (answer !== true) this.#channel.send(from, "memory-digest", { digest: own, answer: true });
     const ids = this.#traces.map(({ id }) => id);
     for (let at = 0; at < ids.length; at += IDS_PAGE) this.#channel.send(from, "memory-ids", { ids: ids.slice(at, at + IDS_PAGE) });
   }
