@@ -263,6 +263,16 @@ impl Mesh {
         open.map(|(id, one)| (id.clone(), one.name.clone())).collect()
     }
 
+    /// Small messages that wait for others leave with the next poll.
+    pub fn flush(&mut self) {
+        for neighbour in self.neighbours.values_mut() {
+            if let Some(connection) = &mut neighbour.connection {
+                connection.flush();
+                neighbour.is_dirty = true;
+            }
+        }
+    }
+
     /// Says goodbye to all.
     pub fn close(&mut self) {
         for neighbour in self.neighbours.values_mut() {

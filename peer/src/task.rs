@@ -305,6 +305,8 @@ impl Task {
     }
 
     async fn close(mut self) {
+        self.mesh.flush();
+        self.leave().await;
         self.mesh.close();
         self.leave().await;
         self.net.close(Instant::now().into_std()).await;

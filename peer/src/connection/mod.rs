@@ -31,6 +31,8 @@ use crate::framing::{
 const OPEN_WITHIN: Duration = Duration::from_secs(30);
 /// An interrupted connection is given up when it has not come back by then.
 const BACK_WITHIN: Duration = Duration::from_secs(45);
+/// An offer without an answer is made again: the first may have been lost with the coordinator.
+const OFFER_AGAIN: Duration = Duration::from_secs(8);
 /// Wait before an ICE restart: whoever offered first goes first.
 const RESTART_AFTER: Duration = Duration::from_secs(1);
 /// Wait of the other side, and between attempts.
@@ -119,7 +121,7 @@ pub enum SendError {
 
 #[derive(Debug, Clone, Copy)]
 enum State {
-    Opening { until: Instant },
+    Opening { until: Instant, offer_at: Instant },
     Open,
     Interrupted { until: Instant, restart_at: Instant },
     Closed,
@@ -132,6 +134,9 @@ pub struct Connection {
     is_offerer: bool,
     is_polite: bool,
     pending: Option<SdpPendingOffer>,
+    /// The SDP of `pending`.
+    offer: String,
+    restarts: u32,
     remote: Option<RemoteIdentity>,
     early_candidates: Vec<Candidate>,
     channel: Option<ChannelId>,
@@ -169,11 +174,13 @@ impl Connection {
             is_offerer: role == Role::Offerer,
             is_polite,
             pending: None,
+            offer: String::new(),
+            restarts: 0,
             remote: None,
             early_candidates: Vec::new(),
             channel: None,
             raw_channels: Vec::new(),
-            state: State::Opening { until: now + OPEN_WITHIN },
+            state: State::Opening { until: now + OPEN_WITHIN, offer_at: now + OFFER_AGAIN },
             has_opened: false,
             assembler: Assembler::default(),
             batcher: Batcher::default(),
@@ -186,7 +193,8 @@ impl Connection {
             changes.add_channel(CHANNEL_LABEL.to_owned());
             let (offer, pending) = changes.apply().expect("a first channel needs an offer");
             connection.pending = Some(pending);
-            connection.events.push_back(Event::Offer(offer.to_sdp_string()));
+            connection.offer = offer.to_sdp_string();
+            connection.events.push_back(Event::Offer(connection.offer.clone()));
         }
         connection
     }
@@ -324,7 +332,13 @@ impl Connection {
             self.queue(frames);
         }
         match self.state {
-            State::Opening { until } if until <= now => self.end(CloseReason::NoPath),
+            State::Opening { until, .. } if until <= now => self.end(CloseReason::NoPath),
+            State::Opening { until, offer_at } if offer_at <= now => {
+                self.state = State::Opening { until, offer_at: now + OFFER_AGAIN };
+                if self.pending.is_some() {
+                    self.events.push_back(Event::Offer(self.offer.clone()));
+                }
+            }
             State::Interrupted { until, .. } if until <= now => self.end(CloseReason::Lost),
             State::Interrupted { until, restart_at } if restart_at <= now => {
                 self.state = State::Interrupted { until, restart_at: now + RESTART_LATER };
@@ -362,9 +376,8 @@ impl Connection {
         self.queued_bytes + buffered < WRITABLE_BELOW_BYTES
     }
 
-    /// Says goodbye.
+    /// Says goodbye. What has not left by [`Connection::flush`] and a poll is lost.
     pub fn close(&mut self) {
-        self.flush();
         // A connection that never opened has nothing to say.
         let _nothing_said = self.rtc.close();
         self.end(CloseReason::Local);
@@ -395,7 +408,7 @@ impl Connection {
 
     fn deadline(&self, at: Instant) -> Instant {
         let own = match self.state {
-            State::Opening { until } => Some(until),
+            State::Opening { until, offer_at } => Some(until.min(offer_at)),
             State::Interrupted { until, restart_at } => Some(until.min(restart_at)),
             State::Open | State::Closed => None,
         };
@@ -465,8 +478,13 @@ impl Connection {
         let mut changes = self.rtc.sdp_api();
         changes.ice_restart(true);
         if let Some((offer, pending)) = changes.apply() {
+            // A name of its own: under the former one the peer has answered already.
+            self.restarts += 1;
+            let base = self.sid.split('-').next().unwrap_or_default();
+            self.sid = format!("{base}-{}", self.restarts);
             self.pending = Some(pending);
-            self.events.push_back(Event::Offer(offer.to_sdp_string()));
+            self.offer = offer.to_sdp_string();
+            self.events.push_back(Event::Offer(self.offer.clone()));
         }
     }
 
@@ -477,7 +495,7 @@ impl Connection {
     }
 
     /// What waits for more, without the wait.
-    fn flush(&mut self) {
+    pub fn flush(&mut self) {
         let frames = self.batcher.flush();
         self.queue(frames);
         self.write_queued();
