@@ -47,14 +47,35 @@ fn home_of(workspace: &Workspace, target: &str) -> Result<&'static str> {
     bail!("no fuzz target {target}")
 }
 
-/// Every target for a short while; each counts as one test.
+/// Every target for a short while, two at a time; each counts as one test.
 pub fn test(workspace: &Workspace, tally: &mut Tally) -> Result<()> {
-    for target in targets(workspace)? {
-        search(workspace, &target, TEST_SEARCH)?;
-        tally.passed += 1;
-        println!("fuzz target {target} ... ok");
+    for directory in CRATES {
+        build(workspace, directory)?;
+    }
+    for pair in targets(workspace)?.chunks(2) {
+        // A search is one thread of libFuzzer, and the machine has two cores.
+        let outcomes: Vec<Result<()>> = std::thread::scope(|scope| {
+            let searches: Vec<_> = pair
+                .iter()
+                .map(|target| scope.spawn(|| search(workspace, target, TEST_SEARCH)))
+                .collect();
+            let joined = searches.into_iter().map(|search| search.join());
+            joined.map(|outcome| outcome.expect("a search does not panic")).collect()
+        });
+        for (target, outcome) in pair.iter().zip(outcomes) {
+            outcome?;
+            tally.passed += 1;
+            println!("fuzz target {target} ... ok");
+        }
     }
     Ok(())
+}
+
+/// All targets of a crate, so that a search begins at once and its time is search alone.
+fn build(workspace: &Workspace, directory: &str) -> Result<()> {
+    let mut command = workspace.cargo();
+    command.current_dir(workspace.root.join(directory)).args(["build", "--release", "--locked"]);
+    run(&mut command, BUILD_LIMIT, &mut Tally::default()).with_context(|| directory.to_owned())
 }
 
 /// Replays the corpus of `target` and searches for `time`; a find is an error.
