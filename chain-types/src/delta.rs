@@ -3,6 +3,7 @@
 use crate::{
     balance::Balance,
     id::{AccountId, ChannelId, LaneKey, StreamId},
+    keys::StateKey,
     params::Params,
     records::{AccessRecord, Account, Channel, LaneRecord, RelayRecord, StreamMetadata},
 };
@@ -201,10 +202,62 @@ pub enum ChainEvent {
         name: String,
         height: u64,
     },
+    /// The first block that needed it: the program knew it.
+    Upgraded {
+        name: String,
+        height: u64,
+    },
     /// What a transaction cost whom.
     Fee {
         payer: AccountId,
         amount: Balance,
         burned: Balance,
     },
+}
+
+impl ChainEvent {
+    /// The record that it is about, of those events that MONEY reads; `None`: it reads nothing of
+    /// it. A new event has its place here, and nowhere else must anybody decide about it.
+    pub fn subject(&self) -> Option<StateKey> {
+        match *self {
+            Self::StreamRegistered { stream, .. } | Self::RevocationBumped { stream, .. } => {
+                Some(StateKey::Stream(stream))
+            }
+            Self::AccessGranted { stream, viewer, .. } | Self::AccessRevoked { stream, viewer } => {
+                Some(StateKey::Access(stream, viewer))
+            }
+            Self::ChannelClosing { channel } => Some(StateKey::Channel(channel)),
+            Self::ChannelRedeemed { lane, .. } => Some(StateKey::Lane(lane)),
+            Self::Transfer { .. }
+            | Self::StreamUpdated { .. }
+            | Self::StreamClosed { .. }
+            | Self::RelayRegistered { .. }
+            | Self::RelayUpdated { .. }
+            | Self::ChannelOpened { .. }
+            | Self::ChannelToppedUp { .. }
+            | Self::ChannelReserved { .. }
+            | Self::ChannelClosed { .. }
+            | Self::RelayLeaving { .. }
+            | Self::RelayLeft { .. }
+            | Self::RelaySlashed { .. }
+            | Self::ValidatorCreated { .. }
+            | Self::ValidatorEdited { .. }
+            | Self::ValidatorPower { .. }
+            | Self::ValidatorJailed { .. }
+            | Self::ValidatorUnjailed { .. }
+            | Self::ValidatorSlashed { .. }
+            | Self::ValidatorTombstoned { .. }
+            | Self::StakeBonded { .. }
+            | Self::StakeUnbonding { .. }
+            | Self::StakeMoved { .. }
+            | Self::StakeComplete { .. }
+            | Self::RewardsPaid { .. }
+            | Self::Proposed { .. }
+            | Self::Voted { .. }
+            | Self::Decided { .. }
+            | Self::UpgradeScheduled { .. }
+            | Self::Upgraded { .. }
+            | Self::Fee { .. } => None,
+        }
+    }
 }

@@ -39,6 +39,8 @@ pub enum StateKey {
     Evidence([u8; 32]),
     /// `upgrade/next`: [`crate::staking::Upgrade`].
     Upgrade,
+    /// `upgrade/done`: a list of [`crate::staking::DoneUpgrade`], the oldest first.
+    UpgradesDone,
     /// `param/chain`: [`crate::Params`].
     Params,
     /// `param/id`: the chain's id, a text.
@@ -80,6 +82,7 @@ impl StateKey {
     const VOTES: &[u8] = b"vote/";
     const EVIDENCE: &[u8] = b"evid/";
     const UPGRADE: &[u8] = b"upgrade/next";
+    const UPGRADES_DONE: &[u8] = b"upgrade/done";
     const CHAIN_ID: &[u8] = b"param/id";
     const PROPOSAL_COUNT: &[u8] = b"param/proposals";
     const REWARDS: &[u8] = b"pool/rewards";
@@ -126,6 +129,7 @@ impl StateKey {
             Self::Vote(number, operator) => [&Self::votes_of(*number)[..], &operator.0].concat(),
             Self::Evidence(hash) => [Self::EVIDENCE, &hash[..]].concat(),
             Self::Upgrade => Self::UPGRADE.to_vec(),
+            Self::UpgradesDone => Self::UPGRADES_DONE.to_vec(),
             Self::ChainId => Self::CHAIN_ID.to_vec(),
             Self::Proposals => Self::PROPOSAL_COUNT.to_vec(),
             Self::Rewards => Self::REWARDS.to_vec(),
@@ -167,6 +171,7 @@ impl StateKey {
             Self::SUPPLY => return Some(Self::Supply),
             Self::FEE_POOL => return Some(Self::FeePool),
             Self::UPGRADE => return Some(Self::Upgrade),
+            Self::UPGRADES_DONE => return Some(Self::UpgradesDone),
             Self::CHAIN_ID => return Some(Self::ChainId),
             Self::PROPOSAL_COUNT => return Some(Self::Proposals),
             Self::REWARDS => return Some(Self::Rewards),
@@ -286,6 +291,7 @@ mod tests {
         check(StateKey::Vote(height, account), 46);
         check(StateKey::Evidence([1; 32]), 37);
         check(StateKey::Upgrade, 12);
+        check(StateKey::UpgradesDone, 12);
         check(StateKey::ChainId, 8);
         check(StateKey::Proposals, 15);
         check(StateKey::Rewards, 12);

@@ -326,6 +326,56 @@ pub struct RelayRecord {
     pub ext: BTreeMap<String, Vec<u8>>,
 }
 
+/// A key that a relay signed with before, and can still be held to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct FormerKey {
+    /// Was [`RelayRecord::relay_key`].
+    pub key: AccountId,
+    /// First block time at which its bond is safe from what this key signed, unix ms.
+    pub until_ms: u64,
+}
+
+/// Former keys that a relay can be held to at a time; another change of its key waits for the oldest.
+pub const FORMER_KEYS_MAX: usize = 6;
+const _: () = assert!(4 + FORMER_KEYS_MAX * 40 <= EXT_VALUE_BYTES_MAX);
+/// Name in [`RelayRecord::ext`] of its [`FormerKey`]s, borsh.
+const FORMER_KEYS: &str = "chain.former_keys";
+
+impl RelayRecord {
+    /// Keys before the present one; some may be safe by now.
+    pub fn former_keys(&self) -> Vec<FormerKey> {
+        let bytes = self.ext.get(FORMER_KEYS);
+        bytes.and_then(|bytes| borsh::from_slice(bytes).ok()).unwrap_or_default()
+    }
+
+    /// Whether its bond answers at a block time (unix ms) for what `key` signed.
+    pub fn answers_for(&self, key: &AccountId, now_ms: u64) -> bool {
+        let is_held = |former: &FormerKey| former.key == *key && now_ms < former.until_ms;
+        self.relay_key == *key || self.former_keys().iter().any(is_held)
+    }
+
+    /// Signs with `key` from now on; what was signed before counts until `until_ms`.
+    ///
+    /// # Errors
+    /// The first block time at which another change is possible, unix ms: too many former keys
+    /// count still.
+    pub fn change_key(&mut self, key: AccountId, now_ms: u64, until_ms: u64) -> Result<(), u64> {
+        if key == self.relay_key {
+            return Ok(());
+        }
+        let mut former = self.former_keys();
+        former.retain(|former| former.key != key && now_ms < former.until_ms);
+        if former.len() >= FORMER_KEYS_MAX {
+            return Err(former.iter().map(|former| former.until_ms).min().unwrap_or(until_ms));
+        }
+        former.push(FormerKey { key: self.relay_key, until_ms });
+        self.relay_key = key;
+        let bytes = borsh::to_vec(&former).expect("writing to memory does not fail");
+        self.ext.insert(FORMER_KEYS.to_owned(), bytes);
+        Ok(())
+    }
+}
+
 /// `pool/supply`: all money is `genesis − burned`.
 #[derive(
     Debug,

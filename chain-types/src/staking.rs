@@ -272,6 +272,15 @@ pub struct Upgrade {
     pub info: String,
 }
 
+/// An upgrade whose block was executed, by a program that knows it.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
+pub struct DoneUpgrade {
+    /// Its name; it is never scheduled again.
+    pub name: String,
+    /// The first block that needed it.
+    pub height: u64,
+}
+
 /// How a proposal stands.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize,

@@ -1,5 +1,7 @@
 //! The boundary between consensus and the state machine: ABCI 2.0 as a trait.
 
+mod wrapper;
+
 use std::fmt;
 
 use bytes::Bytes;
@@ -11,6 +13,8 @@ use tendermint_proto::v0_38::abci::{
     ResponseLoadSnapshotChunk, ResponseOfferSnapshot, ResponsePrepareProposal,
     ResponseProcessProposal, ResponseQuery, response_apply_snapshot_chunk, response_offer_snapshot,
 };
+
+pub use self::wrapper::Wrapper;
 
 /// Why the application cannot go on. Always fatal: the chain halts until somebody has looked.
 ///
@@ -120,8 +124,9 @@ pub trait Application: Send + Sync + 'static {
     fn check_tx(&self, request: RequestCheckTx) -> Result<ResponseCheckTx, ApplicationError>;
 
     /// These transactions will be checked next, in this order: what they have in common can be done
-    /// at once. Changes nothing that a caller can see, and may do nothing.
-    fn expect_txs(&self, _txs: &[Bytes]) {}
+    /// at once. Changes nothing that a caller can see, and may do nothing. Without a default: what
+    /// stands between an engine and an application is a [`Wrapper`], which hands everything on.
+    fn expect_txs(&self, txs: &[Bytes]);
 
     /// Orders and drops transactions for a block of at most `max_tx_bytes`.
     fn prepare_proposal(

@@ -195,36 +195,8 @@ impl SutantraEvent {
                 let stream_id = lane.stream;
                 Some(Self::PaymentReceived { stream_id, amount: paid, settled: true })
             }
-            ChainEvent::ChannelRedeemed { .. }
-            | ChainEvent::Transfer { .. }
-            | ChainEvent::StreamUpdated { .. }
-            | ChainEvent::StreamClosed { .. }
-            | ChainEvent::RelayRegistered { .. }
-            | ChainEvent::RelayUpdated { .. }
-            | ChainEvent::ChannelOpened { .. }
-            | ChainEvent::ChannelToppedUp { .. }
-            | ChainEvent::ChannelReserved { .. }
-            | ChainEvent::ChannelClosed { .. }
-            | ChainEvent::RelayLeaving { .. }
-            | ChainEvent::RelayLeft { .. }
-            | ChainEvent::RelaySlashed { .. }
-            | ChainEvent::ValidatorCreated { .. }
-            | ChainEvent::ValidatorEdited { .. }
-            | ChainEvent::ValidatorPower { .. }
-            | ChainEvent::ValidatorJailed { .. }
-            | ChainEvent::ValidatorUnjailed { .. }
-            | ChainEvent::ValidatorSlashed { .. }
-            | ChainEvent::ValidatorTombstoned { .. }
-            | ChainEvent::StakeBonded { .. }
-            | ChainEvent::StakeUnbonding { .. }
-            | ChainEvent::StakeMoved { .. }
-            | ChainEvent::StakeComplete { .. }
-            | ChainEvent::RewardsPaid { .. }
-            | ChainEvent::Proposed { .. }
-            | ChainEvent::Voted { .. }
-            | ChainEvent::Decided { .. }
-            | ChainEvent::UpgradeScheduled { .. }
-            | ChainEvent::Fee { .. } => None,
+            // [`ChainEvent::subject`] has the whole list, and what is read of it.
+            _ => None,
         }
     }
 }

@@ -112,8 +112,8 @@ impl BlockState {
         let mut change: i128 = 0;
         for (key, value) in self.writes() {
             if holds_money(key) {
-                let before = self.base.get(key)?;
-                change += units(key, value.as_deref())? - units(key, before.as_deref())?;
+                change += units(key, value.as_deref())?;
+                change -= self.before(key, |before| units(key, before))?;
             }
         }
         if change == 0 {
@@ -162,6 +162,7 @@ fn units(key: &[u8], value: Option<&[u8]>) -> Result<i128, StateError> {
         | StateKey::Vote(..)
         | StateKey::Evidence(_)
         | StateKey::Upgrade
+        | StateKey::UpgradesDone
         | StateKey::Params
         | StateKey::ChainId
         | StateKey::Proposals => 0,

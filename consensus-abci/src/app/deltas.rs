@@ -88,6 +88,7 @@ fn changes(writes: &Writes) -> Result<Vec<StateChange>, StateError> {
                 | StateKey::Vote(..)
                 | StateKey::Evidence(_)
                 | StateKey::Upgrade
+                | StateKey::UpgradesDone
                 | StateKey::ChainId
                 | StateKey::Proposals,
                 _,

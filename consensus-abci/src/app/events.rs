@@ -166,6 +166,9 @@ pub(super) fn to_abci(event: &ChainEvent) -> Event {
         ChainEvent::UpgradeScheduled { name, height } => {
             new("upgrade_scheduled", &[("name", name), ("height", height)])
         }
+        ChainEvent::Upgraded { name, height } => {
+            new("upgraded", &[("name", name), ("height", height)])
+        }
         ChainEvent::Fee { payer, amount, burned } => {
             new("fee", &[("payer", payer), ("amount", amount), ("burned", burned)])
         }

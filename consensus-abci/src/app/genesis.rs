@@ -12,7 +12,7 @@ use chain_types::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{form, signatures, stake, state::encode};
+use super::{form, records, signatures, stake, state::encode};
 use crate::store::Writes;
 
 /// `app_state` of the genesis file, as JSON.
@@ -199,28 +199,41 @@ impl AppState {
             faults.push("records stand alone: without accounts and gentxs".to_owned());
         }
         let mut seen = BTreeSet::new();
-        for (at, GenesisRecord { key, value }) in self.records.iter().enumerate() {
-            let parsed = hex::bytes(key).and_then(|key| Some((StateKey::parse(&key)?, key)));
-            match parsed {
+        let mut can_be_read = true;
+        for (at, GenesisRecord { key: text, value }) in self.records.iter().enumerate() {
+            let key = hex::bytes(text).and_then(|key| StateKey::parse(&key));
+            match key {
                 None => faults.push(format!("records[{at}]: its key is none")),
-                Some((_, key)) if !seen.insert(key.clone()) => {
-                    faults.push(format!("records[{at}]: its key stands there twice"));
+                Some(key) if !seen.insert(key) => {
+                    faults.push(format!("records[{at}] ({text}): its key stands there twice"));
                 }
                 Some(_) => {}
             }
-            if hex::bytes(value).is_none() {
-                faults.push(format!("records[{at}]: its value is no hexadecimal text"));
+            match (key, hex::bytes(value)) {
+                (_, None) => {
+                    faults
+                        .push(format!("records[{at}] ({text}): its value is no hexadecimal text"));
+                }
+                (None, _) => {}
+                (Some(key), Some(value)) => {
+                    let found = records::faults(key, &value);
+                    can_be_read &= found.is_empty();
+                    let told = |fault| format!("records[{at}] ({text}): {fault}");
+                    faults.extend(found.into_iter().map(told));
+                }
             }
         }
         for needed in [StateKey::Params, StateKey::Supply, StateKey::FeePool] {
-            if !seen.contains(&needed.to_bytes()) {
+            if !seen.contains(&needed) {
                 faults.push(format!("the record {needed:?} is missing"));
             }
         }
-        match super::books::imported(&self.imported()) {
-            Ok(None) => {}
-            Ok(Some(fault)) => faults.push(fault),
-            Err(error) => faults.push(error.to_string()),
+        if can_be_read {
+            match super::books::imported(&self.imported()) {
+                Ok(None) => {}
+                Ok(Some(fault)) => faults.push(fault),
+                Err(error) => faults.push(error.to_string()),
+            }
         }
         faults
     }
@@ -238,9 +251,9 @@ impl AppState {
     }
 
     /// The state's records; all was checked with [`AppState::check`].
-    pub(super) fn writes(&self, chain_id: &str) -> Writes {
+    pub(super) fn writes(&self, chain_id: &str, time_ms: u64) -> Writes {
         let mut writes = match self.records.is_empty() {
-            true => self.own_writes(chain_id),
+            true => self.own_writes(chain_id, time_ms),
             false => self.imported(),
         };
         let chain_id = encode(&chain_id.to_owned());
@@ -248,7 +261,7 @@ impl AppState {
         writes
     }
 
-    fn own_writes(&self, chain_id: &str) -> Writes {
+    fn own_writes(&self, chain_id: &str, time_ms: u64) -> Writes {
         let genesis = self.supply().expect("checked when it was read");
         let supply = Supply { genesis, burned: Balance::ZERO };
         let mut writes = Writes::from([
@@ -260,7 +273,10 @@ impl AppState {
             .gentxs
             .iter()
             .filter_map(|text| self.first(text, chain_id).ok())
-            .map(|First { operator, record }| (operator, record))
+            // A commission that was told at the genesis changes a day after it, as any other.
+            .map(|First { operator, record }| {
+                (operator, Validator { commission_changed_ms: time_ms, ..record })
+            })
             .collect();
         let staked: BTreeMap<_, _> =
             firsts.iter().map(|(operator, record)| (*operator, record.tokens)).collect();

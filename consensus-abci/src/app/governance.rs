@@ -55,6 +55,10 @@ impl BlockState {
             let log = format!("an upgrade is scheduled for a block behind {first}");
             return reject(ResultCode::Policy, log);
         }
+        if self.is_upgraded(&upgrade.name)? {
+            let log = format!("the chain went through the upgrade {} already", upgrade.name);
+            return reject(ResultCode::Policy, log);
+        }
         let title = format!("upgrade {} at {}", upgrade.name, upgrade.height);
         let text = upgrade.info.clone();
         self.put_proposal(proposer, title, text, Change::Upgrade { upgrade })
@@ -82,7 +86,7 @@ impl BlockState {
         if !passed && no < total {
             return Ok(());
         }
-        let is_done = passed && self.carry_out(&proposal.change);
+        let is_done = passed && self.carry_out(&proposal.change)?;
         proposal.state = if is_done { ProposalState::Passed } else { ProposalState::Rejected };
         self.put(StateKey::Proposal(number), &proposal);
         self.event(ChainEvent::Decided { proposal: number, passed: is_done });
@@ -146,8 +150,8 @@ impl BlockState {
     }
 
     /// Whether the change still fits, and is made.
-    fn carry_out(&mut self, change: &Change) -> bool {
-        match change {
+    fn carry_out(&mut self, change: &Change) -> Result<bool, StateError> {
+        Ok(match change {
             Change::Params { params } => {
                 let fits = self.faults_of_change(params).is_empty();
                 if fits {
@@ -156,7 +160,7 @@ impl BlockState {
                 fits
             }
             Change::Upgrade { upgrade } => {
-                let fits = upgrade.height > self.height;
+                let fits = upgrade.height > self.height && !self.is_upgraded(&upgrade.name)?;
                 if fits {
                     self.put(StateKey::Upgrade, upgrade);
                     let Upgrade { name, height, info: _ } = upgrade.clone();
@@ -164,6 +168,6 @@ impl BlockState {
                 }
                 fits
             }
-        }
+        })
     }
 }

@@ -84,12 +84,15 @@ impl BlockState {
                     }
                 }
                 Some(key @ StateKey::Channel(id)) => {
-                    let before = self.base.get(bytes)?;
-                    for record in [before.as_deref(), value.as_deref()].into_iter().flatten() {
+                    let mut note = |record: Option<&[u8]>| {
+                        let Some(record) = record else { return Ok(()) };
                         let channel: Channel = decode(key, record)?;
                         payees.extend(channel.reserves.iter().map(|kept| (id, kept.payee)));
                         changes.added.insert(entry(BY_PAYER, &channel.payer, &id.0));
-                    }
+                        Ok(())
+                    };
+                    self.before(bytes, &mut note)?;
+                    note(value.as_deref())?;
                 }
                 Some(StateKey::Delegation(delegator, validator)) => {
                     let key = entry(BY_VALIDATOR, &validator, &delegator.0);

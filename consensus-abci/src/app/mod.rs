@@ -12,6 +12,7 @@ mod channels;
 mod deltas;
 mod events;
 mod execute;
+mod expected;
 mod export;
 mod form;
 mod genesis;
@@ -21,6 +22,7 @@ mod mempool;
 mod proposal;
 mod query;
 mod read;
+mod records;
 mod redeem;
 mod relays;
 mod signatures;
@@ -28,17 +30,19 @@ mod stake;
 mod state;
 mod statesync;
 mod streams;
+mod upgrade;
 
 use std::{
     collections::BTreeMap,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
 };
 
 use bytes::Bytes;
 use chain_types::{
     Account, AccountId, Balance, BlockDelta, ChainEvent, Params, StateKey, Transaction,
-    staking::Validator, transaction_hash,
+    staking::{DoneUpgrade, Validator},
+    transaction_hash,
 };
 use crossbeam_channel::Receiver;
 use tendermint_proto::{
@@ -56,6 +60,7 @@ use self::{
     abci::Failure,
     deltas::Subscribers,
     execute::Refusal,
+    expected::{Expected, Offer},
     mempool::Waiting,
     proposal::{BLOCK_BYTES_MAX, Candidate},
     signatures::SignatureCache,
@@ -73,6 +78,7 @@ pub use self::{
     redeem::{ENTRY_OUTCOME_BYTES, EntryOutcome},
     state::StateError,
     statesync::Options,
+    upgrade::{KnownUpgrade, Migration, UPGRADE_INFO_FILE, UPGRADES},
 };
 use crate::store::{Prepared, Store, StoreError, Update, Writes};
 
@@ -85,9 +91,12 @@ pub struct App {
     committed: RwLock<Arc<Committed>>,
     finalized: Mutex<Option<Finalized>>,
     waiting: Mutex<Waiting>,
+    expected: Mutex<Expected>,
     verified: Mutex<SignatureCache>,
     subscribers: Mutex<Subscribers>,
     statesync: StateSync,
+    dir: PathBuf,
+    upgrades: &'static [KnownUpgrade],
 }
 
 /// What queries and CheckTx see.
@@ -95,6 +104,8 @@ struct Committed {
     snapshot: StateSnapshot,
     /// `None` before the genesis state.
     params: Option<Params>,
+    /// The program is too old for this state.
+    unknown_upgrade: Option<DoneUpgrade>,
 }
 
 /// A block that was executed and waits for its commit.
@@ -129,11 +140,26 @@ impl App {
     /// # Errors
     /// As [`App::open`].
     pub fn open_with(dir: &Path, options: Options) -> Result<Self, AppError> {
+        Self::open_knowing(dir, options, UPGRADES)
+    }
+
+    /// As [`App::open_with`], with other upgrades than this program's own [`UPGRADES`].
+    ///
+    /// # Errors
+    /// As [`App::open`].
+    pub fn open_knowing(
+        dir: &Path,
+        options: Options,
+        upgrades: &'static [KnownUpgrade],
+    ) -> Result<Self, AppError> {
         let store = Store::open_with(dir, options.versions_kept)?;
         let statesync = StateSync::start(dir, &options)?;
-        let committed = Committed::of(&store)?;
+        let committed = Committed::of(&store, upgrades)?;
         Ok(Self {
             store,
+            dir: dir.to_owned(),
+            upgrades,
+            expected: Mutex::default(),
             committed: RwLock::new(Arc::new(committed)),
             finalized: Mutex::default(),
             waiting: Mutex::default(),
@@ -179,7 +205,7 @@ impl App {
             return Err(Failure::Said(sentence.to_owned()));
         }
         let block_time_ms = unix_ms(request.time.as_ref())?;
-        let writes = state.writes(&request.chain_id);
+        let writes = state.writes(&request.chain_id, block_time_ms);
         let snapshot = self.snapshot();
         if let Some(head) = snapshot.head() {
             // Asked again, since the first block was not committed.
@@ -221,7 +247,7 @@ impl App {
 
     /// Lets readers see what was committed.
     fn refresh(&self) -> Result<(), StateError> {
-        let committed = Arc::new(Committed::of(&self.store)?);
+        let committed = Arc::new(Committed::of(&self.store, self.upgrades)?);
         *self.committed.write().unwrap_or_else(PoisonError::into_inner) = committed;
         Ok(())
     }
@@ -231,23 +257,31 @@ impl App {
     fn verify_together(&self, txs: &[Bytes]) -> Result<(), StateError> {
         let committed = self.committed();
         let chain_id = committed.snapshot.chain_id().ok_or(StateError::NoGenesis)?;
+        let height = committed.snapshot.height();
         let mut worthy = Vec::with_capacity(txs.len());
         for bytes in txs {
-            if let Ok((transaction, _)) = committed.check_offer(bytes)? {
-                worthy.push((transaction_hash(bytes), Some(transaction)));
+            if let Ok((transaction, balance)) = committed.check_offer(bytes)? {
+                let (bytes, hash) = (bytes.clone(), transaction_hash(bytes));
+                worthy.push(Offer { bytes, hash, transaction, balance, height });
             }
         }
-        self.verify(&worthy, chain_id);
+        let claims: Vec<_> =
+            worthy.iter().map(|offer| (offer.hash, Some(&offer.transaction))).collect();
+        self.verify(&claims, chain_id);
+        lock(&self.expected).announce(worthy);
         Ok(())
     }
 
     fn check(&self, bytes: &[u8], kind: CheckTxType) -> Result<Result<(), Refusal>, StateError> {
         let committed = self.committed();
-        let (transaction, balance) = match committed.check_offer(bytes)? {
-            Ok(offer) => offer,
-            Err(refusal) => return Ok(Err(refusal)),
+        let announced = lock(&self.expected).take(bytes, committed.snapshot.height());
+        let (hash, transaction, balance) = match announced {
+            Some(Offer { hash, transaction, balance, .. }) => (hash, transaction, balance),
+            None => match committed.check_offer(bytes)? {
+                Ok((transaction, balance)) => (transaction_hash(bytes), transaction, balance),
+                Err(refusal) => return Ok(Err(refusal)),
+            },
         };
-        let hash = transaction_hash(bytes);
         // The dearest check is last, and outside of every lock.
         if kind == CheckTxType::New && !self.is_signed(&hash, &transaction, &committed.snapshot)? {
             let log = "a signature does not fit its key, the bytes and this chain".to_owned();
@@ -309,15 +343,17 @@ impl App {
         let mut transactions = Vec::with_capacity(request.txs.len());
         for bytes in &request.txs {
             let Ok(transaction) = execute::read(bytes, params) else { return Ok(false) };
-            transactions.push((transaction_hash(bytes), Some(transaction)));
+            transactions.push((transaction_hash(bytes), transaction));
         }
+        let transactions: Vec<_> =
+            transactions.iter().map(|(hash, transaction)| (*hash, Some(transaction))).collect();
         Ok(self.verify(&transactions, chain_id).into_iter().all(|is_signed| is_signed))
     }
 
     /// Whether the signatures of each transaction hold; `false` where there is none.
     fn verify(
         &self,
-        transactions: &[([u8; 32], Option<Transaction>)],
+        transactions: &[([u8; 32], Option<&Transaction>)],
         chain_id: &str,
     ) -> Vec<bool> {
         let mut verdicts = vec![false; transactions.len()];
@@ -355,24 +391,25 @@ impl App {
                 "block {height} does not follow the state of height {committed}"
             )));
         }
+        if let Some(done) = &committed.unknown_upgrade {
+            return Err(upgrade::too_old(done));
+        }
         let mut state = BlockState::new(committed.snapshot.0.clone(), height, time_ms)?;
+        let mut block_events = state.upgrade(self.upgrades, &self.dir)?;
         let votes = request.decided_last_commit.as_ref().map_or(&[][..], |last| &last.votes);
-        let mut block_events = state.begin(&request.misbehavior, votes)?;
+        block_events.extend(state.begin(&request.misbehavior, votes)?);
         let read: Vec<_> =
             request.txs.iter().map(|bytes| execute::read(bytes, &state.params)).collect();
-        let hashed: Vec<_> = request
-            .txs
-            .iter()
-            .zip(&read)
-            .map(|(bytes, read)| (transaction_hash(bytes), read.as_ref().ok().cloned()))
-            .collect();
-        let verdicts = self.verify(&hashed, &state.chain_id);
+        let hashes: Vec<_> = request.txs.iter().map(|bytes| transaction_hash(bytes)).collect();
+        let claims: Vec<_> =
+            hashes.iter().zip(&read).map(|(hash, read)| (*hash, read.as_ref().ok())).collect();
+        let verdicts = self.verify(&claims, &state.chain_id);
         let mut tx_results = Vec::with_capacity(read.len());
         let mut results = Vec::with_capacity(read.len());
         let mut events = Vec::new();
         for (at, (read, is_signed)) in read.into_iter().zip(verdicts).enumerate() {
             let done = state.execute(read, request.txs[at].len(), is_signed)?;
-            results.push((hashed[at].0, done.code()));
+            results.push((hashes[at], done.code()));
             tx_results.push(events::result(&done));
             events.extend(done.events);
         }
@@ -380,10 +417,12 @@ impl App {
         block_events.extend(ended);
         state.check_books()?;
         let changes = state.index_changes()?;
+        let (writes, before) = state.into_writes();
         let prepared = self.store.prepare(Update {
             height,
             block_time_ms: time_ms,
-            writes: state.into_writes(),
+            writes,
+            before,
             index_added: changes.added,
             index_removed: changes.removed,
             chain_id: None,
@@ -408,6 +447,7 @@ impl App {
         };
         let Finalized { prepared, events, results } = finalized;
         self.store.commit(&prepared)?;
+        upgrade::warn(&events, self.upgrades);
         self.refresh()?;
         self.snapshot_if_due();
         lock(&self.waiting).clear();
@@ -456,13 +496,14 @@ impl Committed {
         Ok(Ok((transaction, balance)))
     }
 
-    fn of(store: &Store) -> Result<Self, StateError> {
+    fn of(store: &Store, upgrades: &[KnownUpgrade]) -> Result<Self, StateError> {
         let snapshot = StateSnapshot(store.snapshot()?);
         let params = match snapshot.0.get(&StateKey::Params.to_bytes())? {
             None => None,
             Some(bytes) => Some(decode(StateKey::Params, &bytes)?),
         };
-        Ok(Self { snapshot, params })
+        let unknown_upgrade = upgrade::unknown(&snapshot.0, upgrades)?;
+        Ok(Self { snapshot, params, unknown_upgrade })
     }
 }
 

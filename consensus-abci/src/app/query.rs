@@ -6,7 +6,7 @@ use chain_types::{
     AccessRecord, Account, AccountId, Balance, CODESPACE, Channel, ChannelId, LaneKey, LaneRecord,
     Params, RelayRecord, ResultCode, StateKey, StreamId, StreamMetadata, Supply,
     follow::{FOLLOWED, LIST_KEYS_MAX, ListRequest, VALUES_MAX},
-    staking::{Rewards, Upgrade},
+    staking::{DoneUpgrade, Rewards, Upgrade},
 };
 use serde::Serialize;
 use tendermint_proto::v0_38::{
@@ -31,7 +31,8 @@ const PATHS: &str = "/store/app/key, /store/app/list, /store/app/values, /accoun
      /streams/by-creator/{hex}, /channel/{id}, /channels/by-payer/{hex}, \
      /channels/by-payee/{hex}, /lanes/{channel}, /access/{stream}/{viewer}, /relay/{account}, \
      /relays, /validators, /validator/{operator}, /delegations/{delegator}, \
-     /delegators/{validator}, /proposals, /proposal/{number}, /upgrade, /params, /supply";
+     /delegators/{validator}, /proposals, /proposal/{number}, /upgrade, /upgrades, /params, \
+     /supply";
 
 mod stake;
 
@@ -182,6 +183,9 @@ impl<'a> Question<'a> {
             ["validator", operator] => json(&self.validator(id(operator)?)?),
             ["proposal", number] => json(&self.proposal(number)?),
             ["upgrade"] => json(&self.optional::<Upgrade>(StateKey::Upgrade)?),
+            ["upgrades"] => json(
+                &self.optional::<Vec<DoneUpgrade>>(StateKey::UpgradesDone)?.unwrap_or_default(),
+            ),
             list => self.list(list, &request.data)?,
         };
         Ok(self.response(value))

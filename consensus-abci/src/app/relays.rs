@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use chain_types::{
     AccountId, BIND_BODY_BYTES, Balance, Bind, ChainEvent, Domain, Preimage, RelayFacts,
-    RelayRecord, ResultCode, StateKey, StreamMetadata, Terms, staking::Evidence,
+    RelayRecord, ResultCode, StateKey, StreamMetadata, Terms, records::FORMER_KEYS_MAX,
+    staking::Evidence,
 };
 use sha2::{Digest, Sha256};
 
@@ -23,7 +24,8 @@ impl BlockState {
     ) -> Result<(), Stop> {
         // One that left, and took its bond, may come again.
         let before = self.relay(account)?;
-        if before.is_some_and(|before| before.leaving.is_none() || !before.bond.is_zero()) {
+        let is_one = |before: &RelayRecord| before.leaving.is_none() || !before.bond.is_zero();
+        if before.as_ref().is_some_and(is_one) {
             return reject(ResultCode::Policy, "the account is a relay: update it instead");
         }
         let least = self.params.relay_bond_min;
@@ -32,17 +34,23 @@ impl BlockState {
         }
         self.debit(account, bond)?;
         let relay_key = facts.relay_key;
-        let record = RelayRecord {
+        // The new bond answers for what was signed before, too.
+        let (named, ext) = match before {
+            Some(RelayRecord { relay_key, ext, .. }) => (relay_key, ext),
+            None => (relay_key, BTreeMap::new()),
+        };
+        let mut record = RelayRecord {
             bond,
-            relay_key,
+            relay_key: named,
             endpoint: facts.endpoint,
             region: facts.region,
             wholesale_per_gb: facts.wholesale_per_gb,
             min_share_bps: facts.min_share_bps,
             since_height: self.height,
             leaving: None,
-            ext: BTreeMap::new(),
+            ext,
         };
+        self.change_relay_key(&mut record, relay_key)?;
         self.put(StateKey::Relay(*account), &record);
         self.event(ChainEvent::RelayRegistered { account: *account, relay_key });
         Ok(())
@@ -58,17 +66,30 @@ impl BlockState {
             return reject(ResultCode::NotFound, "the account is no relay: register it first");
         };
         let relay_key = facts.relay_key;
-        let record = RelayRecord {
-            relay_key,
+        let mut record = RelayRecord {
             endpoint: facts.endpoint,
             region: facts.region,
             wholesale_per_gb: facts.wholesale_per_gb,
             min_share_bps: facts.min_share_bps,
             ..record
         };
+        self.change_relay_key(&mut record, relay_key)?;
         self.put(StateKey::Relay(*account), &record);
         self.event(ChainEvent::RelayUpdated { account: *account, relay_key });
         Ok(())
+    }
+
+    /// The key before answers as long as a bond that leaves would.
+    fn change_relay_key(&self, record: &mut RelayRecord, key: AccountId) -> Result<(), Stop> {
+        let until_ms = self.time_ms.saturating_add(self.params.unbonding_ms);
+        record.change_key(key, self.time_ms, until_ms).or_else(|free_ms| {
+            let seconds = free_ms.saturating_sub(self.time_ms).div_ceil(1000);
+            let log = format!(
+                "the bond answers for {FORMER_KEYS_MAX} former keys: its key changes again in \
+                 {seconds} s"
+            );
+            reject(ResultCode::Policy, log)
+        })
     }
 
     /// `UnbondRelay`: the first begins, the second, after the unbonding time, ends.
@@ -87,6 +108,9 @@ impl BlockState {
                 let log =
                     format!("the bond can still be cut for {seconds} s: send this again then");
                 return reject(ResultCode::Policy, log);
+            }
+            Some(_) if record.bond.is_zero() => {
+                return reject(ResultCode::Policy, "the relay has left: there is no bond to take");
             }
             Some(_) => {
                 let bond = std::mem::take(&mut record.bond);
@@ -155,7 +179,8 @@ impl BlockState {
         let Some(record) = self.relay(&read.payee)? else {
             return invalid("the terms' payee is no relay");
         };
-        if record.relay_key != bound.relay_key || read.relay_key != bound.relay_key {
+        let is_its = record.answers_for(&bound.relay_key, self.time_ms);
+        if !is_its || read.relay_key != bound.relay_key {
             return invalid("the bind names another relay's key than the chain");
         }
         let signed = Preimage::new(Domain::BIND_ACK, &self.chain_id).bytes(body);

@@ -1,7 +1,7 @@
 //! The state while a block executes: writes of the block over the committed state, and over those
 //! the writes of one transaction, which are dropped when it fails.
 
-use std::{collections::BTreeMap, ops::Bound};
+use std::{cell::RefCell, collections::BTreeMap, ops::Bound};
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use chain_types::{
@@ -94,6 +94,8 @@ pub(super) struct BlockState {
     pub(super) params: Params,
     /// For what is signed.
     pub(super) chain_id: String,
+    /// What was read of `base`: nothing is fetched twice. A cell, for reading changes nothing else.
+    before: RefCell<Writes>,
     /// Of transactions that are done.
     block: Writes,
     /// Of the transaction that executes.
@@ -114,6 +116,7 @@ impl BlockState {
             time_ms,
             params,
             chain_id,
+            before: RefCell::default(),
             block: Writes::new(),
             transaction: Writes::new(),
             events: Vec::new(),
@@ -133,10 +136,25 @@ impl BlockState {
         self.events.clear();
     }
 
-    /// All that the block changed.
-    pub(super) fn into_writes(self) -> Writes {
+    /// All that the block changed, and what it knows of the state before.
+    pub(super) fn into_writes(self) -> (Writes, Writes) {
         assert!(self.transaction.is_empty(), "each transaction was kept or dropped");
-        self.block
+        (self.block, self.before.into_inner())
+    }
+
+    /// A key's bytes before the block, handed to `read`.
+    pub(super) fn before<T>(
+        &self,
+        key: &[u8],
+        read: impl FnOnce(Option<&[u8]>) -> Result<T, StateError>,
+    ) -> Result<T, StateError> {
+        if let Some(value) = self.before.borrow().get(key) {
+            return read(value.as_deref());
+        }
+        let value = self.base.get(key)?;
+        let outcome = read(value.as_deref());
+        self.before.borrow_mut().insert(key.to_vec(), value);
+        outcome
     }
 
     /// All that the block changed so far.
@@ -154,7 +172,7 @@ impl BlockState {
         let written = self.transaction.get(&bytes).or_else(|| self.block.get(&bytes));
         match written {
             Some(value) => value.as_deref().map(|value| decode(key, value)).transpose(),
-            None => self.base.get(&bytes)?.map(|value| decode(key, &value)).transpose(),
+            None => self.before(&bytes, |value| value.map(|value| decode(key, value)).transpose()),
         }
     }
 

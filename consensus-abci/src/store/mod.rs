@@ -180,6 +180,8 @@ pub struct Update {
     pub block_time_ms: u64,
     /// State.
     pub writes: Writes,
+    /// Values that the state has now, of keys that were read already; the others are read.
+    pub before: Writes,
     /// Index keys that come into being.
     pub index_added: BTreeSet<Vec<u8>>,
     /// Index keys that go.

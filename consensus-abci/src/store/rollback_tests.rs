@@ -142,7 +142,7 @@ proptest! {
                 writes: writes.iter().map(|(key, value)| (vec![b'k', *key], value.map(|value| vec![value]))).collect(),
                 index_added: keys(added),
                 index_removed: keys(removed),
-                chain_id: None,
+                ..Update::default()
             }
         };
         commit(&store, 0, "always=there");

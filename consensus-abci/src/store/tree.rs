@@ -38,7 +38,7 @@ impl Prepared {
                 head: parent.head().map(|head| head.height),
             });
         }
-        drop_unchanged(parent, &mut update.writes)?;
+        drop_unchanged(parent, &mut update)?;
         drop_unchanged_index(parent, &mut update)?;
         let hashed =
             update.writes.iter().map(|(key, value)| (KeyHash::with::<Sha256>(key), value.clone()));
@@ -156,13 +156,19 @@ fn drop_unchanged_index(parent: &Snapshot, update: &mut Update) -> Result<(), St
 }
 
 /// A value that is written as it was would cost a path of new nodes for nothing.
-fn drop_unchanged(parent: &Snapshot, writes: &mut Writes) -> Result<(), StoreError> {
+fn drop_unchanged(parent: &Snapshot, update: &mut Update) -> Result<(), StoreError> {
+    let before = std::mem::take(&mut update.before);
     let mut failed = Ok(());
-    writes.retain(|key, value| match parent.get(key) {
-        Ok(before) => before != *value,
-        Err(error) => {
-            failed = Err(error);
-            true
+    update.writes.retain(|key, value| {
+        if let Some(before) = before.get(key) {
+            return before != value;
+        }
+        match parent.get(key) {
+            Ok(before) => before != *value,
+            Err(error) => {
+                failed = Err(error);
+                true
+            }
         }
     });
     failed

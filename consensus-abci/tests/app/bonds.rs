@@ -50,6 +50,8 @@ fn a_relay_leaves_with_its_bond_after_the_unbonding_time_and_may_come_again() {
     assert_eq!(attribute(&result, "relay_left", "bond"), (10 * SUT).to_string());
     assert_eq!(world.balance("relay"), before + 10 * SUT - fee);
     assert_eq!(bond(&world, "relay"), 0);
+    world.step_ms = 1000;
+    world.refused("relay", Payload::UnbondRelay, ResultCode::Policy);
     world.done("relay", enter(20 * SUT));
     assert_eq!(bond(&world, "relay"), 20 * SUT);
     // A validator may be a relay too.
@@ -148,6 +150,98 @@ fn a_relay_that_acknowledged_dearer_terms_than_the_price_is_cut_once_for_them() 
     let left = bond(&world, "relay");
     world.done("viewer", Proof::of(stream, 500_003).evidence());
     assert_eq!(bond(&world, "relay"), left - left / 100);
+}
+
+/// Signed by a key that the relay may have had.
+fn signed_by(name: &str, stream: StreamId, rate: u64) -> Payload {
+    let mut proof = Proof::of(stream, rate);
+    proof.terms.relay_key = id(name);
+    let (relay_key, terms_hash) = (id(name), proof.terms.hash());
+    proof.bind = Bind { relay_key, terms_hash, ..proof.bind };
+    proof.ack = proof.bind.acknowledge(&key(name), CHAIN_ID);
+    proof.evidence()
+}
+
+fn with_key(name: &str) -> Payload {
+    Payload::UpdateRelay { relay: relay_facts(name) }
+}
+
+/// R4: another key is no way out of what the one before signed.
+#[test]
+fn a_relay_answers_for_its_former_keys_for_the_unbonding_time() {
+    let mut world = bonded();
+    world.done("relay", enter(BOND));
+    let stream = world.register(Policy::Paid);
+    world.refused("other", signed_by("second", stream, 500_001), ResultCode::EvidenceInvalid);
+    world.done("relay", with_key("second"));
+    let until_ms = world.time_ms + 20_000;
+    let result = world.done("other", signed_by("relay's key", stream, 500_001));
+    assert_eq!(events(&result), ["fee", "relay_slashed"]);
+    world.done("other", signed_by("second", stream, 500_002));
+    let left = bond(&world, "relay");
+    assert_eq!(left, BOND / 100 * 99 / 100 * 99);
+    world.refused("other", signed_by("third", stream, 500_003), ResultCode::EvidenceInvalid);
+    // Other facts change no key.
+    world.done("relay", with_key("second"));
+    world.next_at(until_ms - 1);
+    world.done("other", signed_by("relay's key", stream, 500_004));
+    world.step_ms = 1;
+    world.refused("other", signed_by("relay's key", stream, 500_005), ResultCode::EvidenceInvalid);
+    assert_eq!(bond(&world, "relay"), left / 100 * 99);
+    // A key that is the present one again is held to as such.
+    world.step_ms = 1000;
+    world.done("relay", with_key("relay's key"));
+    world.done("other", signed_by("relay's key", stream, 500_006));
+    world.done("other", signed_by("second", stream, 500_007));
+}
+
+/// R4
+#[test]
+fn a_relay_that_left_and_came_again_answers_for_the_key_that_it_had() {
+    let mut world = bonded();
+    world.done("relay", enter(BOND));
+    let stream = world.register(Policy::Paid);
+    world.done("relay", Payload::UnbondRelay);
+    world.next_at(world.time_ms + 20_000);
+    world.done("relay", Payload::UnbondRelay);
+    world.step_ms = 1000;
+    let relay = relay_facts("second");
+    world.done("relay", Payload::RegisterRelay { relay, bond: sut(BOND) });
+    let until_ms = world.time_ms + 20_000;
+    world.done("other", signed_by("relay's key", stream, 500_001));
+    assert_eq!(bond(&world, "relay"), BOND / 100 * 99);
+    world.next_at(until_ms);
+    world.refused("other", signed_by("relay's key", stream, 500_002), ResultCode::EvidenceInvalid);
+}
+
+/// The record stays small: who changes its key all the time waits.
+#[test]
+fn a_seventh_key_waits_until_the_first_is_safe() {
+    let mut world = bonded();
+    world.done("relay", enter(BOND));
+    let begin_ms = world.time_ms + 1000;
+    for at in 0..6 {
+        world.done("relay", with_key(&format!("key {at}")));
+    }
+    world.refused("relay", with_key("key 6"), ResultCode::Policy);
+    world.done("relay", with_key("key 2"));
+    world.refused("relay", with_key("key 7"), ResultCode::Policy);
+    world.next_at(begin_ms + 20_000);
+    world.done("relay", with_key("key 7"));
+}
+
+/// A relay without a bond is told once that it leaves, and has nothing to come back for.
+#[test]
+fn a_relay_without_a_bond_leaves_once() {
+    let mut world = World::staked();
+    world.refused("relay", Payload::UnbondRelay, ResultCode::NotFound);
+    world.done("relay", enter(0));
+    let result = world.done("relay", Payload::UnbondRelay);
+    assert_eq!(events(&result), ["fee", "relay_leaving"]);
+    world.refused("relay", Payload::UnbondRelay, ResultCode::Policy);
+    world.next_at(world.time_ms + 20_000);
+    world.refused("relay", Payload::UnbondRelay, ResultCode::Policy);
+    world.done("relay", enter(SUT));
 }
 
 /// R4

@@ -1,6 +1,8 @@
 //! The genesis of a staked chain, with every fault at once; a state that goes on as another chain.
 
-use chain_types::{Balance, Params, Payload, StateKey, hex};
+use std::collections::BTreeSet;
+
+use chain_types::{Balance, ChannelId, LaneKey, Params, Payload, StateKey, StreamId, hex};
 use consensus_abci::{
     app::{App, AppState, GenesisAccount, GenesisRecord},
     application::Application,
@@ -167,6 +169,47 @@ fn an_exported_state_goes_on_elsewhere_as_if_nothing_had_happened() {
     assert_eq!(world.block(vec![bytes.clone()]), other.block(vec![bytes]));
 }
 
+/// One bad record of every kind, and each is told with its place and its key.
+#[test]
+fn a_record_of_any_kind_that_cannot_be_read_is_named() {
+    let mut records = exported(&lived());
+    let (account, stream, channel) = (id("viewer"), StreamId([1; 32]), ChannelId([2; 32]));
+    let lane = LaneKey { channel, payee: account, stream, lane: 1 };
+    let more = [
+        StateKey::Stream(stream),
+        StateKey::Access(stream, account),
+        StateKey::Channel(channel),
+        StateKey::Lane(lane),
+        StateKey::Evidence([3; 32]),
+        StateKey::Upgrade,
+        StateKey::UpgradesDone,
+    ];
+    records.extend(
+        more.map(|key| GenesisRecord { key: hex::text(&key.to_bytes()), value: "0203".to_owned() }),
+    );
+    for record in &mut records {
+        record.value.truncate(record.value.len() - 2);
+    }
+    let state = AppState { records, ..AppState::default() };
+    let faults = state.check(CHAIN_ID);
+    for (at, record) in state.records.iter().enumerate() {
+        let begin = format!("records[{at}] ({}): the record ", record.key);
+        let is_told = |fault: &&String| fault.starts_with(&begin) && fault.contains("cannot be");
+        assert_eq!(faults.iter().filter(is_told).count(), 1, "{begin}: {faults:#?}");
+    }
+    assert_eq!(faults.len(), state.records.len(), "{faults:#?}");
+    let kinds: BTreeSet<_> = state
+        .records
+        .iter()
+        .map(|record| StateKey::parse(&hex::bytes(&record.key).unwrap()).unwrap())
+        .map(|key| std::mem::discriminant(&key))
+        .map(|kind| format!("{kind:?}"))
+        .collect();
+    assert_eq!(kinds.len(), 22, "every kind was spoiled");
+    let told = refusal(&state, 1);
+    assert!(faults.iter().all(|fault| told.contains(fault)));
+}
+
 #[test]
 fn records_that_are_no_state_are_refused_with_every_fault() {
     let records = exported(&lived());
@@ -192,6 +235,15 @@ fn records_that_are_no_state_are_refused_with_every_fault() {
             "its value is no hexadecimal text",
             "the record Params is missing",
         ],
+    );
+    // Parameters that nobody could have decided.
+    check(
+        &state(&|state| {
+            let params = Params { notice_blocks: 0, ..Params::for_tests() };
+            let here = state.records.iter_mut().find(|record| is(record, StateKey::Params));
+            here.unwrap().value = hex::text(&borsh::to_vec(&params).unwrap());
+        }),
+        &["params.notice_blocks is zero"],
     );
     check(
         &state(&|state| {

@@ -16,10 +16,10 @@ use proptest::prelude::*;
 use crate::world::*;
 
 /// A fixed sequence from a seed (SplitMix64): the same test on every machine.
-struct Dice(u64);
+pub struct Dice(u64);
 
 impl Dice {
-    fn next(&mut self) -> u64 {
+    pub fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -27,11 +27,11 @@ impl Dice {
         z ^ (z >> 31)
     }
 
-    fn below(&mut self, end: u64) -> u64 {
+    pub fn below(&mut self, end: u64) -> u64 {
         self.next() % end
     }
 
-    fn one_of<T: Copy>(&mut self, items: &[T]) -> T {
+    pub fn one_of<T: Copy>(&mut self, items: &[T]) -> T {
         items[self.below(items.len() as u64) as usize]
     }
 
@@ -46,15 +46,19 @@ impl Dice {
 }
 
 /// A user of everything, who makes mistakes.
-struct Chaos {
-    dice: Dice,
+pub struct Chaos {
+    pub dice: Dice,
     /// With who registered it.
-    streams: Vec<(StreamId, &'static str)>,
+    pub streams: Vec<(StreamId, &'static str)>,
     /// With who opened it.
-    channels: Vec<(ChannelId, &'static str)>,
+    pub channels: Vec<(ChannelId, &'static str)>,
 }
 
 impl Chaos {
+    pub fn new(seed: u64) -> Self {
+        Self { dice: Dice(seed), streams: Vec::new(), channels: Vec::new() }
+    }
+
     /// Of the newest; the creator or, now and then, somebody else.
     fn stream(&mut self) -> (StreamId, &'static str) {
         let newest = self.streams.len().saturating_sub(6);
@@ -118,7 +122,7 @@ impl Chaos {
     }
 
     /// Who does what next.
-    fn next(&mut self, world: &World) -> (&'static str, Payload) {
+    pub fn next(&mut self, world: &World) -> (&'static str, Payload) {
         let (anybody, height) = (self.name(), world.height);
         let ((stream, creator), (channel, payer)) = (self.stream(), self.channel());
         match self.dice.below(80) {
@@ -296,7 +300,7 @@ fn ten_thousand_random_transactions_conserve_money_and_replay_to_the_same_hashes
     params.terms_grace_blocks = 30;
     params.idle_stream_ms = 40_000;
     let mut world = World::with(params.clone());
-    let mut chaos = Chaos { dice: Dice(4), streams: Vec::new(), channels: Vec::new() };
+    let mut chaos = Chaos::new(4);
     let mut hashes = Vec::new();
     let mut done: BTreeMap<&str, (u32, u32)> = BTreeMap::new();
     let (mut count, mut entries_paid, mut entries_refused) = (0, 0, BTreeSet::new());

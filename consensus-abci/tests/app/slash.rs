@@ -357,3 +357,54 @@ fn the_last_validator_may_even_be_a_tombstone() {
     assert_eq!(told(&world.block(vec![bytes])), [(address("other"), 1), (address("v1"), 0)].into());
     assert_eq!(world.rewards().bonded, Balance::of(SUT));
 }
+
+/// What came from a validator that signed twice is cut where it is now: an operator that has too
+/// little left with its own validator is jailed, as if it had taken it out.
+#[test]
+fn an_operator_that_a_cut_leaves_with_too_little_is_jailed() {
+    let mut world = World::staked();
+    world.done("other", create("other", SUT, 0));
+    world.done("relay", delegate("other", 10 * SUT));
+    world.done("other", delegate("v2", 20 * SUT));
+    world.skip(2);
+    let infraction = world.height;
+    world.done("other", redelegate("v2", "other", SUT));
+    world.done("other", undelegate("other", SUT));
+    assert_eq!((&*status(&world, "other"), world.power("other")), ("voting", 11));
+    world.signed_twice("v2", infraction);
+    world.skip(1);
+    // Nobody is written who is not touched.
+    assert_eq!((&*status(&world, "other"), world.power("other")), ("voting", 11));
+    let bytes = world.sign("other", withdraw("other"));
+    let response = world.block(vec![bytes]);
+    let result = &response.tx_results[0];
+    assert_eq!(result.code, 0, "{}", result.log);
+    let jailed = events(result).into_iter().filter(|event| *event == "validator_jailed").count();
+    assert_eq!(jailed, 1);
+    assert_eq!(told(&response), [(address("other"), 0)].into());
+    assert_eq!(world.staked_by("other", "other"), SUT - cut(SUT));
+    assert_eq!(status(&world, "other"), "jailed");
+    world.refused("other", Payload::Unjail, ResultCode::Funds);
+    world.done("other", delegate("other", SUT));
+    world.done("other", Payload::Unjail);
+    assert_eq!((&*status(&world, "other"), world.power("other")), ("voting", 11));
+}
+
+/// The cut of somebody else's stake, and a cut that leaves enough, jail nobody.
+#[test]
+fn an_operator_with_enough_left_is_not_jailed_by_a_cut() {
+    let mut world = World::staked();
+    world.done("viewer", delegate("v2", 20 * SUT));
+    world.done("v1", delegate("v2", 20 * SUT));
+    world.skip(2);
+    let infraction = world.height;
+    world.done("viewer", redelegate("v2", "v1", SUT));
+    world.done("v1", redelegate("v2", "v1", SUT));
+    world.signed_twice("v2", infraction);
+    world.skip(1);
+    for who in ["viewer", "v1"] {
+        let result = world.done(who, withdraw("v1"));
+        assert!(events(&result).contains(&"validator_slashed"), "it was cut");
+    }
+    assert_eq!(status(&world, "v1"), "voting");
+}

@@ -31,7 +31,7 @@ fn the_validators_of_the_genesis_vote_with_what_they_staked() {
             "moniker": "v2",
             "website": "",
             "commission": { "bps": 1000, "max_bps": 5000, "step_bps": 1000 },
-            "commission_changed_ms": 0,
+            "commission_changed_ms": GENESIS_MS,
             "tokens": (2 * STAKE).to_string(),
             "shares": (2 * STAKE).to_string(),
             "power": "200",
@@ -169,6 +169,13 @@ fn a_commission_moves_one_step_a_day_up_to_its_greatest() {
         Payload::EditValidator { moniker: None, website: None, commission_bps: Some(bps) }
     }
     let mut world = World::staked();
+    // What a genesis says of a commission holds for a day, too.
+    world.refused("v2", edit(900), ResultCode::Policy);
+    world.next_at(GENESIS_MS + DAY_MS - 1);
+    world.refused("v2", edit(900), ResultCode::Policy);
+    world.step_ms = 1;
+    world.done("v2", edit(900));
+    world.step_ms = 1000;
     world.done("other", create("other", STAKE, 4_500));
     let born_ms = world.time_ms;
     world.refused("other", edit(4_400), ResultCode::Policy);
@@ -208,7 +215,9 @@ fn a_commission_moves_one_step_a_day_up_to_its_greatest() {
 #[test]
 fn a_new_commission_is_for_what_is_earned_from_then_on() {
     let mut world = World::staked_with(Params::for_tests(), &[("v1", STAKE, 1_000)]);
+    world.next_at(GENESIS_MS + DAY_MS);
     world.done("viewer", Payload::Transfer { to: id("relay"), amount: sut(1) });
+    world.step_ms = 1000;
     let earned = world.rewards().held.units();
     let edit = Payload::EditValidator { moniker: None, website: None, commission_bps: Some(0) };
     world.done("v1", edit);

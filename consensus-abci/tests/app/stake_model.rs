@@ -226,7 +226,12 @@ impl Model {
         assert!(near < fine(20), "{taken} units are cut of what came, not {}", whole(cut));
         let purse = self.purses.get_mut(&(who, operator)).expect("touched above");
         purse.amount -= cut.min(purse.amount);
-        self.vaults.get_mut(&operator).expect("it exists").tokens -= taken;
+        let is_low = is_operator && cut > U256::ZERO && purse.amount < fine(SUT.into());
+        let vault = self.vaults.get_mut(&operator).expect("it exists");
+        vault.tokens -= taken;
+        if is_low && vault.jailed_until.is_none() {
+            vault.jailed_until = Some(now_ms);
+        }
         self.burned += taken;
     }
 

@@ -16,6 +16,7 @@ mod stake;
 #[expect(dead_code, reason = "the other tests use the rest")]
 mod staked;
 mod twin;
+mod upgrade;
 #[path = "../app/world.rs"]
 #[expect(dead_code, reason = "the other tests use the rest")]
 mod world;

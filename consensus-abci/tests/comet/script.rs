@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Condvar, Mutex};
 
+use bytes::Bytes;
 use consensus_abci::application::{Application, ApplicationError, Method};
 use tendermint_proto::v0_38::abci::{
     RequestCheckTx, RequestFinalizeBlock, RequestInfo, RequestInitChain, RequestPrepareProposal,
@@ -80,6 +81,8 @@ impl Application for Script {
         let data = request.tx;
         self.outcome(Method::CheckTx, ResponseCheckTx { data, ..ResponseCheckTx::default() })
     }
+
+    fn expect_txs(&self, _: &[Bytes]) {}
 
     fn prepare_proposal(
         &self,

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use bytes::Bytes;
 use consensus_abci::application::{Application, ApplicationError, Method};
 use sha2::{Digest, Sha256};
 use tendermint_proto::v0_38::abci::response_process_proposal::ProposalStatus;
@@ -134,6 +135,8 @@ impl Application for KvApp {
         let log = if code == 0 { String::new() } else { format!("refused with {code}") };
         Ok(ResponseCheckTx { code, log, codespace: "kv".to_owned(), ..Default::default() })
     }
+
+    fn expect_txs(&self, _: &[Bytes]) {}
 
     fn prepare_proposal(
         &self,

@@ -17,12 +17,14 @@ use bytes::Bytes;
 use chain_types::Payload;
 use consensus_abci::{
     app::{App, Options},
-    application::{Application, ApplicationError},
+    application::{Application, ApplicationError, Wrapper},
     engine::{Genesis, NodeKey, ValidatorKey},
     server::{Limits, ListenAddr, Server},
 };
 use serde_json::json;
-use tendermint_proto::v0_38::abci::*;
+use tendermint_proto::v0_38::abci::{
+    RequestLoadSnapshotChunk, ResponseListSnapshots, ResponseLoadSnapshotChunk,
+};
 
 use crate::{
     chain::large_state,
@@ -250,7 +252,13 @@ struct Provider {
     is_liar: bool,
 }
 
-impl Application for Provider {
+impl Wrapper for Provider {
+    type Inner = App;
+
+    fn inner(&self) -> &App {
+        &self.app
+    }
+
     fn load_snapshot_chunk(
         &self,
         request: RequestLoadSnapshotChunk,
@@ -279,39 +287,6 @@ impl Application for Provider {
         let mut listed = self.app.list_snapshots()?;
         listed.snapshots.retain(|snapshot| snapshot.height == OPTIONS.snapshot_interval);
         Ok(listed)
-    }
-    fn info(&self, request: RequestInfo) -> Result<ResponseInfo, ApplicationError> {
-        self.app.info(request)
-    }
-    fn init_chain(&self, request: RequestInitChain) -> Result<ResponseInitChain, ApplicationError> {
-        self.app.init_chain(request)
-    }
-    fn check_tx(&self, request: RequestCheckTx) -> Result<ResponseCheckTx, ApplicationError> {
-        self.app.check_tx(request)
-    }
-    fn prepare_proposal(
-        &self,
-        request: RequestPrepareProposal,
-    ) -> Result<ResponsePrepareProposal, ApplicationError> {
-        self.app.prepare_proposal(request)
-    }
-    fn process_proposal(
-        &self,
-        request: RequestProcessProposal,
-    ) -> Result<ResponseProcessProposal, ApplicationError> {
-        self.app.process_proposal(request)
-    }
-    fn finalize_block(
-        &self,
-        request: RequestFinalizeBlock,
-    ) -> Result<ResponseFinalizeBlock, ApplicationError> {
-        self.app.finalize_block(request)
-    }
-    fn commit(&self) -> Result<ResponseCommit, ApplicationError> {
-        self.app.commit()
-    }
-    fn query(&self, request: RequestQuery) -> Result<ResponseQuery, ApplicationError> {
-        self.app.query(request)
     }
 }
 

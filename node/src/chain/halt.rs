@@ -5,20 +5,12 @@ use std::{
     sync::{Arc, Condvar, Mutex, PoisonError},
 };
 
-use bytes::Bytes;
 use consensus_abci::{
     app::App,
-    application::{Application, ApplicationError, Method},
+    application::{Application, ApplicationError, Method, Wrapper},
 };
 use tendermint::Time;
-use tendermint_proto::v0_38::abci::{
-    RequestApplySnapshotChunk, RequestCheckTx, RequestFinalizeBlock, RequestInfo, RequestInitChain,
-    RequestLoadSnapshotChunk, RequestOfferSnapshot, RequestPrepareProposal, RequestProcessProposal,
-    RequestQuery, ResponseApplySnapshotChunk, ResponseCheckTx, ResponseCommit,
-    ResponseFinalizeBlock, ResponseInfo, ResponseInitChain, ResponseListSnapshots,
-    ResponseLoadSnapshotChunk, ResponseOfferSnapshot, ResponsePrepareProposal,
-    ResponseProcessProposal, ResponseQuery,
-};
+use tendermint_proto::v0_38::abci::{RequestFinalizeBlock, ResponseCommit, ResponseFinalizeBlock};
 use tokio::sync::watch;
 
 use crate::config::chain::HaltAt;
@@ -92,7 +84,13 @@ impl Halting {
     }
 }
 
-impl Application for Halting {
+impl Wrapper for Halting {
+    type Inner = App;
+
+    fn inner(&self) -> &App {
+        &self.app
+    }
+
     fn finalize_block(
         &self,
         request: RequestFinalizeBlock,
@@ -114,65 +112,6 @@ impl Application for Halting {
             self.await_release();
         }
         Ok(response)
-    }
-
-    fn info(&self, request: RequestInfo) -> Result<ResponseInfo, ApplicationError> {
-        self.app.info(request)
-    }
-
-    fn init_chain(&self, request: RequestInitChain) -> Result<ResponseInitChain, ApplicationError> {
-        self.app.init_chain(request)
-    }
-
-    fn check_tx(&self, request: RequestCheckTx) -> Result<ResponseCheckTx, ApplicationError> {
-        self.app.check_tx(request)
-    }
-
-    fn expect_txs(&self, txs: &[Bytes]) {
-        self.app.expect_txs(txs);
-    }
-
-    fn prepare_proposal(
-        &self,
-        request: RequestPrepareProposal,
-    ) -> Result<ResponsePrepareProposal, ApplicationError> {
-        self.app.prepare_proposal(request)
-    }
-
-    fn process_proposal(
-        &self,
-        request: RequestProcessProposal,
-    ) -> Result<ResponseProcessProposal, ApplicationError> {
-        self.app.process_proposal(request)
-    }
-
-    fn query(&self, request: RequestQuery) -> Result<ResponseQuery, ApplicationError> {
-        self.app.query(request)
-    }
-
-    fn list_snapshots(&self) -> Result<ResponseListSnapshots, ApplicationError> {
-        self.app.list_snapshots()
-    }
-
-    fn load_snapshot_chunk(
-        &self,
-        request: RequestLoadSnapshotChunk,
-    ) -> Result<ResponseLoadSnapshotChunk, ApplicationError> {
-        self.app.load_snapshot_chunk(request)
-    }
-
-    fn offer_snapshot(
-        &self,
-        request: RequestOfferSnapshot,
-    ) -> Result<ResponseOfferSnapshot, ApplicationError> {
-        self.app.offer_snapshot(request)
-    }
-
-    fn apply_snapshot_chunk(
-        &self,
-        request: RequestApplySnapshotChunk,
-    ) -> Result<ResponseApplySnapshotChunk, ApplicationError> {
-        self.app.apply_snapshot_chunk(request)
     }
 }
 

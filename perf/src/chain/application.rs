@@ -6,7 +6,8 @@ use std::sync::{
 };
 use std::time::Instant;
 
-use consensus_abci::application::{Application, ApplicationError};
+use axum::body::Bytes;
+use consensus_abci::application::{Application, ApplicationError, Wrapper};
 use tendermint_proto::v0_38::abci::{
     ExecTxResult, RequestCheckTx, RequestFinalizeBlock, RequestInfo, RequestInitChain,
     RequestPrepareProposal, RequestProcessProposal, RequestQuery, ResponseCheckTx, ResponseCommit,
@@ -34,6 +35,8 @@ impl Application for Empty {
     fn check_tx(&self, _: RequestCheckTx) -> Answer<ResponseCheckTx> {
         Ok(ResponseCheckTx::default())
     }
+
+    fn expect_txs(&self, _: &[Bytes]) {}
 
     fn prepare_proposal(&self, request: RequestPrepareProposal) -> Answer<ResponsePrepareProposal> {
         // What CometBFT offers fits into a block already.
@@ -83,25 +86,11 @@ fn timed<T>(into: &AtomicU64, work: impl FnOnce() -> T) -> T {
     done
 }
 
-impl<A: Application> Application for Timed<A> {
-    fn info(&self, request: RequestInfo) -> Answer<ResponseInfo> {
-        self.app.info(request)
-    }
+impl<A: Application> Wrapper for Timed<A> {
+    type Inner = A;
 
-    fn init_chain(&self, request: RequestInitChain) -> Answer<ResponseInitChain> {
-        self.app.init_chain(request)
-    }
-
-    fn check_tx(&self, request: RequestCheckTx) -> Answer<ResponseCheckTx> {
-        self.app.check_tx(request)
-    }
-
-    fn prepare_proposal(&self, request: RequestPrepareProposal) -> Answer<ResponsePrepareProposal> {
-        self.app.prepare_proposal(request)
-    }
-
-    fn process_proposal(&self, request: RequestProcessProposal) -> Answer<ResponseProcessProposal> {
-        self.app.process_proposal(request)
+    fn inner(&self) -> &A {
+        &self.app
     }
 
     fn finalize_block(&self, request: RequestFinalizeBlock) -> Answer<ResponseFinalizeBlock> {
@@ -111,9 +100,5 @@ impl<A: Application> Application for Timed<A> {
     fn commit(&self) -> Answer<ResponseCommit> {
         self.spent.commits.fetch_add(1, Ordering::Relaxed);
         timed(&self.spent.commit_ns, || self.app.commit())
-    }
-
-    fn query(&self, request: RequestQuery) -> Answer<ResponseQuery> {
-        self.app.query(request)
     }
 }

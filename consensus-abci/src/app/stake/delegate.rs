@@ -198,10 +198,8 @@ impl BlockState {
         let before: Option<Departure> = self.get(key)?;
         let before = before.map_or(Balance::ZERO, |before| before.amount);
         self.put(key, &Departure { amount: sum(before, amount), complete_ms });
-        let is_low = delegator == operator && left < self.params.self_delegation_min;
-        if is_low && validator.jailed.is_none() {
-            validator.jailed = Some(Jail { until_ms: self.time_ms, height: self.height });
-            self.event(ChainEvent::ValidatorJailed { validator: *operator, missed: 0 });
+        if delegator == operator {
+            self.jail_if_low(operator, &mut validator, rest);
         }
         self.put_stake(delegator, operator, &validator, &rewards, &own);
         Ok((amount, complete_ms))
@@ -235,18 +233,32 @@ impl BlockState {
             let (account, validator) = (*account, *operator);
             self.event(ChainEvent::RewardsPaid { account, validator, amount, commission });
         }
-        self.cut_incoming(operator, &mut validator, &mut rewards, &mut own)?;
+        let is_cut = self.cut_incoming(operator, &mut validator, &mut rewards, &mut own)?;
+        if is_cut && account == operator {
+            self.jail_if_low(operator, &mut validator, own.shares);
+        }
         Ok((validator, rewards, own))
     }
 
+    /// An operator that has too little left with its own validator is jailed until it has more.
+    fn jail_if_low(&mut self, operator: &AccountId, validator: &mut Validator, shares: u128) {
+        let left = tokens_of(validator, shares);
+        if left < self.params.self_delegation_min && validator.jailed.is_none() {
+            validator.jailed = Some(Jail { until_ms: self.time_ms, height: self.height });
+            self.event(ChainEvent::ValidatorJailed { validator: *operator, missed: 0 });
+        }
+    }
+
     /// Cuts what came from validators that signed twice before it came; forgets what is safe.
+    /// Whether anything was cut.
     fn cut_incoming(
         &mut self,
         operator: &AccountId,
         validator: &mut Validator,
         rewards: &mut Rewards,
         own: &mut Delegation,
-    ) -> Result<(), Stop> {
+    ) -> Result<bool, Stop> {
+        let mut is_any = false;
         for incoming in std::mem::take(&mut own.incoming) {
             let slashed = self.validator(&incoming.from)?.slashed;
             let slash =
@@ -257,6 +269,7 @@ impl BlockState {
                 own.shares -= shares;
                 let amount = take_tokens(validator, rewards, shares);
                 self.burn(amount)?;
+                is_any = true;
                 self.event(ChainEvent::ValidatorSlashed {
                     validator: *operator,
                     infraction_height: slash.infraction_height,
@@ -266,7 +279,7 @@ impl BlockState {
                 own.incoming.push(incoming);
             }
         }
-        Ok(())
+        Ok(is_any)
     }
 
     fn put_stake(

@@ -510,7 +510,7 @@ impl Changes {
         self.told_to[index] = height;
         self.keys.extend(answer.keys.iter().cloned());
         if is_the_one {
-            let subjects = answer.events.iter().filter_map(records::subject);
+            let subjects = answer.events.iter().filter_map(ChainEvent::subject);
             self.keys.extend(subjects.map(|key| key.to_bytes()));
             self.told.push((Arc::clone(endpoint), answer));
         }
@@ -529,8 +529,7 @@ fn events(
         // One endpoint's list may say the same twice, and mean it.
         let before = events.clone();
         let is_backed = |event: &&ChainEvent| {
-            let subject = records::subject(event);
-            subject.is_some_and(|key| changed.contains_key(&key.to_bytes()))
+            event.subject().is_some_and(|key| changed.contains_key(&key.to_bytes()))
         };
         let new = told.events.iter().filter(is_backed).filter(|event| !before.contains(event));
         events.extend(new.cloned());

@@ -126,7 +126,8 @@ pub(super) fn change(key: &[u8], value: Option<&[u8]>) -> Result<Option<StateCha
             | StateKey::Proposals
             | StateKey::Vote(..)
             | StateKey::Evidence(_)
-            | StateKey::Upgrade,
+            | StateKey::Upgrade
+            | StateKey::UpgradesDone,
             _,
         ) => return Ok(None),
     };
@@ -143,7 +144,7 @@ fn read<T: BorshDeserialize>(key: StateKey, bytes: &[u8]) -> Result<T, String> {
 
 /// The event of a transaction, of those that MONEY reads.
 ///
-/// Nobody signs events: what comes from here is held against proved records ([`subject`]).
+/// Nobody signs events: what comes from here is held against proved records ([`ChainEvent::subject`]).
 pub(super) fn event(event: &Event) -> Option<ChainEvent> {
     let text = |name: &str| {
         let found = event.attributes.iter().find(|attribute| attribute.key == name);
@@ -185,46 +186,5 @@ pub(super) fn event(event: &Event) -> Option<ChainEvent> {
             payee: amount("payee_share")?,
         }),
         _ => None,
-    }
-}
-
-/// The record that an event of [`event`] changed.
-pub(super) fn subject(event: &ChainEvent) -> Option<StateKey> {
-    match *event {
-        ChainEvent::StreamRegistered { stream, .. }
-        | ChainEvent::RevocationBumped { stream, .. } => Some(StateKey::Stream(stream)),
-        ChainEvent::AccessGranted { stream, viewer, .. }
-        | ChainEvent::AccessRevoked { stream, viewer } => Some(StateKey::Access(stream, viewer)),
-        ChainEvent::ChannelClosing { channel } => Some(StateKey::Channel(channel)),
-        ChainEvent::ChannelRedeemed { lane, .. } => Some(StateKey::Lane(lane)),
-        ChainEvent::Transfer { .. }
-        | ChainEvent::StreamUpdated { .. }
-        | ChainEvent::StreamClosed { .. }
-        | ChainEvent::RelayRegistered { .. }
-        | ChainEvent::RelayUpdated { .. }
-        | ChainEvent::ChannelOpened { .. }
-        | ChainEvent::ChannelToppedUp { .. }
-        | ChainEvent::ChannelReserved { .. }
-        | ChainEvent::ChannelClosed { .. }
-        | ChainEvent::RelayLeaving { .. }
-        | ChainEvent::RelayLeft { .. }
-        | ChainEvent::RelaySlashed { .. }
-        | ChainEvent::ValidatorCreated { .. }
-        | ChainEvent::ValidatorEdited { .. }
-        | ChainEvent::ValidatorPower { .. }
-        | ChainEvent::ValidatorJailed { .. }
-        | ChainEvent::ValidatorUnjailed { .. }
-        | ChainEvent::ValidatorSlashed { .. }
-        | ChainEvent::ValidatorTombstoned { .. }
-        | ChainEvent::StakeBonded { .. }
-        | ChainEvent::StakeUnbonding { .. }
-        | ChainEvent::StakeMoved { .. }
-        | ChainEvent::StakeComplete { .. }
-        | ChainEvent::RewardsPaid { .. }
-        | ChainEvent::Proposed { .. }
-        | ChainEvent::Voted { .. }
-        | ChainEvent::Decided { .. }
-        | ChainEvent::UpgradeScheduled { .. }
-        | ChainEvent::Fee { .. } => None,
     }
 }

@@ -7,14 +7,13 @@ use std::{
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
-use chain_types::{AccountId, BlockDelta, Payload, RelayFacts, ReserveRequest, StreamId, follow};
+use chain_types::{
+    AccountId, BlockDelta, ChainEvent, Payload, RelayFacts, ReserveRequest, StreamId, follow,
+};
 use serde_json::{Value, json};
 use settlement::{Chain, Snapshot, SubmitError};
 
-use super::{
-    NodeChain, RemoteChain,
-    records::{self, Mirror},
-};
+use super::{NodeChain, RemoteChain, records::Mirror};
 use crate::{
     chain::{genesis, transact},
     config::testing::TempDir,
@@ -74,7 +73,7 @@ impl Relay {
 /// What MONEY sees of a block of the application.
 fn of_money(delta: &BlockDelta) -> BlockDelta {
     let is_followed = |change: &&_| world::key_of(change).is_some();
-    let is_read = |event: &&_| records::subject(event).is_some();
+    let is_read = |event: &&ChainEvent| event.subject().is_some();
     BlockDelta {
         changes: delta.changes.iter().filter(is_followed).cloned().collect(),
         events: delta.events.iter().filter(is_read).cloned().collect(),
