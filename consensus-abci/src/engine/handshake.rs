@@ -5,7 +5,8 @@ use tendermint_proto::v0_38::abci::{RequestInfo, RequestInitChain, ResponseInfo,
 
 use super::execution::{HaltReason, apply_block, finalize_block, next_state, stored_block};
 use super::fail::{FailAt, FailPoint, fail_point};
-use super::genesis::{Genesis, hex_upper};
+use super::genesis::Genesis;
+use super::hex::hex_upper;
 use super::index;
 use super::state::{State, app_hash};
 use super::store::{BlockStore, StoreError};

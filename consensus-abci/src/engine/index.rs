@@ -1,9 +1,9 @@
 //! Where a block, a transaction, an event is: written with the state, read by `tx` and `tx_search`.
 
-use tendermint_proto::v0_38::abci::{ExecTxResult, ResponseFinalizeBlock};
+use tendermint_proto::v0_38::abci::{Event, ExecTxResult, ResponseFinalizeBlock};
 
 use super::block::{MadeBlock, tx_hash};
-use super::query::{Attributes, Query, Test, add_events};
+use super::query::{Attributes, Query, Test};
 use super::store::{BlockStore, StoreError};
 
 /// Longer attribute values are not indexed; a query for them finds nothing.
@@ -103,11 +103,24 @@ pub(crate) fn entries(
     entries
 }
 
+/// Adds the attributes of `events` in CometBFT's naming.
+pub(crate) fn add_events(attributes: &mut Attributes, events: &[Event]) {
+    for event in events {
+        if event.r#type.is_empty() {
+            continue;
+        }
+        for attribute in event.attributes.iter().filter(|attribute| !attribute.key.is_empty()) {
+            let key = format!("{}.{}", event.r#type, attribute.key);
+            attributes.push((key, attribute.value.clone()));
+        }
+    }
+}
+
 /// What queries see of a transaction.
 pub(crate) fn tx_attributes(found: &FoundTx) -> Attributes {
     let mut attributes = vec![
         ("tm.event".to_owned(), "Tx".to_owned()),
-        ("tx.hash".to_owned(), super::genesis::hex_upper(&tx_hash(&found.tx))),
+        ("tx.hash".to_owned(), super::hex::hex_upper(&tx_hash(&found.tx))),
         ("tx.height".to_owned(), found.position.height.to_string()),
     ];
     add_events(&mut attributes, &found.result.events);
@@ -155,7 +168,7 @@ impl BlockStore {
             })
         };
         if let Some((_, hash)) = equalities().find(|(key, _)| *key == "tx.hash") {
-            let Some(hash) = super::genesis::hex_decode(hash) else { return Ok(Vec::new()) };
+            let Some(hash) = super::hex::hex_decode(hash) else { return Ok(Vec::new()) };
             return Ok(match self.index.get(tx_key(&hash)).map_err(StoreError::from)? {
                 None => Vec::new(),
                 Some(bytes) => vec![TxPosition::from_bytes(&bytes)?],

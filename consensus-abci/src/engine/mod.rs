@@ -13,15 +13,18 @@ mod fail;
 mod files;
 mod genesis;
 mod handshake;
+mod hex;
 mod index;
 mod keys;
 mod mempool;
 mod merkle;
+mod open;
 mod params;
 mod producer;
 mod query;
 mod signer;
 mod state;
+mod stepped;
 mod store;
 
 use std::fmt;
@@ -43,23 +46,22 @@ pub use mempool::{MempoolError, MempoolLimits, TxHash};
 pub use params::{BLOCK_BYTES_MAX, ConsensusParams};
 pub use query::{QUERY_BYTES_MAX, QUERY_CONDITIONS_MAX, Query, QueryError};
 pub use signer::SignError;
+#[doc(hidden)]
+pub use stepped::SteppedEngine;
 pub use store::StoreError;
 
 pub(crate) use self::core::Core;
 pub(crate) use block::{BLOCK_PROTOCOL, tx_hash};
-pub(crate) use genesis::{hex_decode, hex_upper};
 pub(crate) use handshake::{COMETBFT_VERSION, P2P_PROTOCOL};
-pub(crate) use index::{FoundTx, SearchError, TxPosition, tx_attributes};
+pub(crate) use hex::{hex_decode, hex_upper};
+pub(crate) use index::{FoundTx, SearchError, TxPosition, add_events, tx_attributes};
 pub(crate) use keys::public_json;
 pub(crate) use merkle::prove_leaf;
-pub(crate) use query::{Attributes, Test, add_events};
+pub(crate) use query::{Attributes, Test};
 
-use self::core::CoreParts;
 use crate::application::{Application, ApplicationError};
-use mempool::{Fate, Mempool};
+use mempool::Fate;
 use producer::Producer;
-use signer::Signer;
-use store::BlockStore;
 
 /// What an engine is started with.
 #[derive(Debug, Clone)]
@@ -188,53 +190,17 @@ struct Handle {
 impl Engine {
     /// Opens the store, brings the application to its height, and starts to make blocks.
     pub fn start(config: EngineConfig, app: Arc<dyn Application>) -> Result<Engine, EngineError> {
-        let store_error = |source| EngineError::Store { dir: config.dir.clone(), source };
-        let store = BlockStore::open(&config.dir).map_err(store_error)?;
-        let is_signing_known = config.state_file.exists();
-        let signer = Signer::open(config.key.clone(), &config.state_file)?;
-        let (state, info) = handshake::handshake(&*app, &store, &config.genesis, config.fail_at)?;
-        check_only_validator(&state, &config.key)?;
-        let height = state.last_block_height;
-        if height > 0 && !is_signing_known {
-            tracing::warn!(
-                path = %config.state_file.display(),
-                height,
-                "the record of what the key has signed is gone: nothing but the block store keeps it \
-                 from signing a height twice. See that no other node runs with this key"
-            );
-        }
-        if signer.height() > state.next_height() {
-            return Err(EngineError::SignedBeyondStore {
-                path: config.state_file,
-                signed: signer.height(),
-                store: height,
-            });
-        }
-        let parts = CoreParts {
-            app,
-            validator: config.key.public_key(),
-            genesis: config.genesis,
-            store,
-            mempool: Mempool::new(config.mempool),
-            info,
-            node_id: config.node_key.id(),
-            moniker: config.moniker,
-        };
-        let core = Arc::new(Core::new(parts, &state));
-        tracing::info!(chain_id = %core.genesis.chain_id, height, "the embedded engine starts");
-        let producer = Producer {
-            core: core.clone(),
-            state,
-            signer,
-            min_block_interval: config.min_block_interval,
-            empty_block_interval: config.empty_block_interval,
-            fail_at: config.fail_at,
-        };
+        let producer = Producer::open(config, app)?;
+        let core = producer.core.clone();
         let thread = thread::Builder::new()
             .name("chain".to_owned())
             .spawn(move || producer.run())
             .map_err(EngineError::Thread)?;
         Ok(Engine(Arc::new(Handle { core, thread: Mutex::new(Some(thread)) })))
+    }
+
+    fn without_thread(core: Arc<Core>) -> Engine {
+        Engine(Arc::new(Handle { core, thread: Mutex::new(None) }))
     }
 
     /// CheckTx, then the mempool; returns without waiting for a block.
@@ -408,20 +374,5 @@ impl Handle {
 impl Drop for Handle {
     fn drop(&mut self) {
         self.stop();
-    }
-}
-
-fn check_only_validator(state: &state::State, key: &ValidatorKey) -> Result<(), EngineError> {
-    let own = key.address();
-    match state.validators.validators().as_slice() {
-        [validator] if validator.address == own => Ok(()),
-        others => {
-            let addresses = others.iter().map(|validator| validator.address.to_string());
-            let found = match addresses.collect::<Vec<_>>() {
-                none if none.is_empty() => "nobody".to_owned(),
-                found => found.join(", "),
-            };
-            Err(EngineError::NotTheOnlyValidator { own: own.to_string(), found })
-        }
     }
 }

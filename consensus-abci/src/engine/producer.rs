@@ -55,7 +55,7 @@ impl Producer {
             // does not slow the chain until it costs more than the interval.
             last = Instant::now();
             first = false;
-            let made = catch_unwind(AssertUnwindSafe(|| self.make_block()));
+            let made = catch_unwind(AssertUnwindSafe(|| self.make_block(Time::now)));
             let failure = match made {
                 Ok(Ok(())) => continue,
                 Ok(Err(reason)) => reason,
@@ -81,14 +81,14 @@ impl Producer {
         }
     }
 
-    /// One block, from the mempool to the subscribers.
-    fn make_block(&mut self) -> Result<(), HaltReason> {
+    /// One block, from the mempool to the subscribers; `now` is asked when it is signed.
+    pub(crate) fn make_block(&mut self, now: impl FnOnce() -> Time) -> Result<(), HaltReason> {
         let height = self.state.next_height();
         let made = self.propose()?;
         fail_point(self.fail_at, FailPoint::BeforeSign, height);
 
         let round = self.signer.free_round(height);
-        let timestamp = vote_time(Time::now(), made.block.header().time);
+        let timestamp = vote_time(now(), made.block.header().time);
         let validator = self.signer.key().address();
         let bytes = precommit_bytes(&self.state, &made, round, timestamp, validator);
         let signature = self.signer.sign(height, round, bytes)?;

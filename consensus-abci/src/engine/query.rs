@@ -2,8 +2,6 @@
 
 use std::fmt;
 
-use tendermint_proto::v0_38::abci::Event;
-
 /// Longest query in bytes; CometBFT has the same bound.
 pub const QUERY_BYTES_MAX: usize = 512;
 /// Most conditions in a query.
@@ -176,19 +174,6 @@ impl<'a> Lexer<'a> {
 
     fn skip_space(&mut self) {
         self.rest = self.rest.trim_start();
-    }
-}
-
-/// Adds the attributes of `events` in CometBFT's naming.
-pub(crate) fn add_events(attributes: &mut Attributes, events: &[Event]) {
-    for event in events {
-        if event.r#type.is_empty() {
-            continue;
-        }
-        for attribute in event.attributes.iter().filter(|attribute| !attribute.key.is_empty()) {
-            let key = format!("{}.{}", event.r#type, attribute.key);
-            attributes.push((key, attribute.value.clone()));
-        }
     }
 }
 

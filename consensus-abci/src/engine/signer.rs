@@ -10,7 +10,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Value, json};
 
 use super::files;
-use super::genesis::{hex_decode, hex_upper};
+use super::hex::{hex_decode, hex_upper};
 use super::keys::ValidatorKey;
 use super::params::int64;
 

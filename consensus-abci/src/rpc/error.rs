@@ -2,9 +2,6 @@
 
 use serde_json::{Value, json};
 
-use crate::application::ApplicationError;
-use crate::engine::{BroadcastError, SearchError, StoreError};
-
 /// An `error` member: code, CometBFT's message, and the sentence that helps.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct RpcError {
@@ -40,29 +37,5 @@ impl RpcError {
 
     pub(crate) fn to_json(&self) -> Value {
         json!({ "code": self.code, "message": self.message, "data": self.data })
-    }
-}
-
-impl From<StoreError> for RpcError {
-    fn from(error: StoreError) -> Self {
-        RpcError::internal(error.to_string())
-    }
-}
-
-impl From<SearchError> for RpcError {
-    fn from(error: SearchError) -> Self {
-        RpcError::internal(error.to_string())
-    }
-}
-
-impl From<BroadcastError> for RpcError {
-    fn from(error: BroadcastError) -> Self {
-        RpcError::internal(error.to_string())
-    }
-}
-
-impl From<ApplicationError> for RpcError {
-    fn from(error: ApplicationError) -> Self {
-        RpcError::internal(error.to_string())
     }
 }

@@ -2,7 +2,9 @@
 
 mod chain;
 mod consensus;
+mod envelope;
 mod error;
+mod failures;
 mod info;
 mod methods;
 mod params;
@@ -22,10 +24,11 @@ use axum::routing::get;
 use serde_json::{Value, json};
 
 use crate::engine::Engine;
+use envelope::envelope;
 use error::RpcError;
 use methods::Methods;
 use params::Params;
-use request::{answer_body, envelope};
+use request::answer_body;
 
 /// Longest request body in bytes; CometBFT has the same bound.
 pub const BODY_BYTES_MAX: usize = 1_000_000;

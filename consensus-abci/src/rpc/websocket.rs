@@ -13,10 +13,11 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use super::BODY_BYTES_MAX;
+use super::envelope::{Request, Requests, envelope, parse};
 use super::error::RpcError;
 use super::methods::Methods;
 use super::params::Params;
-use super::request::{Request, Requests, answer_one, envelope, parse};
+use super::request::answer_one;
 use super::shape;
 use crate::engine::{
     Attributes, BlockSubscription, CommittedBlock, FoundTx, Query, SubscriptionEnd, TxPosition,
