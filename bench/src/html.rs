@@ -7,7 +7,7 @@ use crate::plot::{Band, Line, LineChart, escape};
 use crate::report::Report;
 use crate::series::{Phase, Sample};
 
-const STYLE: &str = ":root{color-scheme:light dark}\
+pub(crate) const STYLE: &str = ":root{color-scheme:light dark}\
 body{font:16px/1.5 system-ui,sans-serif;margin:0 auto;max-width:60rem;padding:1rem;background:#fff;color:#1f2328}\
 h1{font-size:1.4rem}h2{font-size:1.1rem;margin-top:2rem}\
 .k{display:grid;grid-template-columns:repeat(auto-fit,minmax(9rem,1fr));gap:.6rem}\
@@ -174,7 +174,7 @@ fn bands(series: &[Sample]) -> Vec<Band> {
 }
 
 /// Percentiles on an axis on which each further nine takes the same room; the largest is the fifth.
-fn nines(percent: f64) -> f64 {
+pub(crate) fn nines(percent: f64) -> f64 {
     (-(1.0 - percent / 100.0).max(1e-5).log10()).max(0.0)
 }
 

@@ -1,4 +1,5 @@
-//! Real WebRTC clients in number, against any server that speaks WHIP and WHEP, and what they saw.
+//! Real WebRTC clients in number, against any server that speaks WHIP and WHEP, and what they saw;
+//! peers in number, against the coordinator.
 
 pub mod child;
 pub mod client;
@@ -15,6 +16,7 @@ pub mod plot;
 pub mod publisher;
 pub mod reference;
 pub mod report;
+pub mod rooms;
 pub mod screen;
 pub mod series;
 pub mod server;

@@ -1,4 +1,7 @@
-//! `sutantra-bench`: real WebRTC clients in number, against any WHIP and WHEP address.
+//! `sutantra-bench`: real WebRTC clients in number, against any WHIP and WHEP address; peers in number,
+//! against a coordinator.
+
+mod signal_command;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -30,6 +33,9 @@ struct Cli {
 enum Command {
     /// Publish a trace, watch it with many clients, say what arrived and what it cost.
     Load(Box<LoadArgs>),
+    /// Peers in rooms that send offers to one another, idle ones, ones that come and go: what
+    /// signalling loses, takes and costs.
+    Signal(Box<signal_command::SignalArgs>),
     /// A plain single-threaded SFU through str0m's write_rtp, to compare with.
     ReferenceSfu(ReferenceArgs),
 }
@@ -139,6 +145,7 @@ struct LoadArgs {
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Load(args) => load(&args),
+        Command::Signal(args) => signal_command::run(&args),
         Command::ReferenceSfu(args) => {
             let udp = SocketAddr::new(args.http.ip(), args.udp_port);
             reference::run(args.http, udp).map(|()| ExitCode::SUCCESS)
@@ -166,8 +173,7 @@ fn load(args: &LoadArgs) -> anyhow::Result<ExitCode> {
     config.check()?;
     // A report that cannot be written is better known before the run.
     for path in [&args.json, &args.html].into_iter().flatten() {
-        let file = std::fs::OpenOptions::new().append(true).create(true).open(path);
-        file.with_context(|| path.display().to_string())?;
+        probe(path)?;
     }
     interrupt::listen();
     if args.find_max {
@@ -280,6 +286,12 @@ fn judged(wrong: &[String]) -> ExitCode {
         println!("FAILED: {sentence}.");
     }
     if wrong.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(1) }
+}
+
+/// Whether a report can be written there.
+fn probe(path: &Path) -> anyhow::Result<()> {
+    let file = std::fs::OpenOptions::new().append(true).create(true).open(path);
+    file.map(drop).with_context(|| path.display().to_string())
 }
 
 fn write_file(path: &Path, text: String) -> anyhow::Result<()> {

@@ -14,7 +14,7 @@ use crate::worker::Live;
 const DRAW_EVERY: Duration = Duration::from_millis(250);
 const LINE_EVERY: Duration = Duration::from_secs(5);
 /// Samples of a sparkline.
-const SPARKS: usize = 40;
+pub(crate) const SPARKS: usize = 40;
 /// Widest picture; a narrower terminal gets a narrower one.
 const COLUMNS_MAX: usize = 100;
 const COLUMNS_MIN: usize = 40;
@@ -35,91 +35,57 @@ enum Face {
     Nothing,
 }
 
-/// Draws on standard error: the report has standard output to itself.
-pub struct Screen {
+/// Standard error as a place for a picture that is drawn anew, or for a line now and then.
+pub(crate) struct Canvas {
     face: Face,
-    title: String,
-    viewers: usize,
-    phase: Phase,
-    phase_began: Instant,
-    span: Option<Duration>,
     drawn: Option<Instant>,
-    samples: VecDeque<Sample>,
 }
 
-impl Screen {
-    /// For one run.
-    pub fn new(show: Show, config: &LoadConfig) -> Self {
-        let now = Instant::now();
+/// What it is time for.
+pub(crate) enum Due {
+    /// Nothing.
+    Nothing,
+    /// A plain line.
+    Line,
+    /// A picture of so many columns.
+    Picture(usize),
+}
+
+impl Canvas {
+    pub(crate) fn new(show: Show) -> Self {
         let face = match (std::io::stderr().is_terminal(), show) {
             (true, _) => Face::Picture { lines_drawn: 0 },
-            (false, Show::Always) => Face::Lines { next: now },
+            (false, Show::Always) => Face::Lines { next: Instant::now() },
             (false, Show::OnTerminal) => Face::Nothing,
         };
-        let rooms =
-            if config.rooms > 1 { format!("{} rooms × ", config.rooms) } else { String::new() };
-        let title = format!(
-            "{rooms}{} × {} -> {} viewers, {:?}",
-            config.publishers, config.trace_name, config.viewers, config.duration
-        );
-        Self {
-            face,
-            title,
-            viewers: config.all_viewers(),
-            phase: Phase::Publishing,
-            phase_began: now,
-            span: None,
-            drawn: None,
-            samples: VecDeque::new(),
-        }
+        Self { face, drawn: None }
     }
 
     /// A phase begins.
-    pub fn enter(&mut self, phase: Phase, span: Option<Duration>) {
-        (self.phase, self.phase_began, self.span) = (phase, Instant::now(), span);
+    pub(crate) fn enter(&mut self, phase: &str) {
         self.drawn = None;
         if let Face::Lines { next } = &mut self.face {
-            *next = self.phase_began + LINE_EVERY;
-            eprintln!("{}", phase.name());
+            *next = Instant::now() + LINE_EVERY;
+            eprintln!("{phase}");
         }
     }
 
-    /// Something was measured.
-    pub fn sample(&mut self, sample: &Sample) {
-        if self.samples.len() >= SPARKS {
-            self.samples.pop_front();
-        }
-        self.samples.push_back(*sample);
-    }
-
-    /// Draws when it is time to.
-    pub fn draw(&mut self, live: &Live, asked: usize, refused: usize) {
+    pub(crate) fn due(&mut self) -> Due {
         let now = Instant::now();
         match &mut self.face {
-            Face::Nothing => {}
-            Face::Lines { next } => {
-                if now >= *next {
-                    *next = now + LINE_EVERY;
-                    eprintln!("{}", self.line(live));
-                }
+            Face::Lines { next } if now >= *next => {
+                *next = now + LINE_EVERY;
+                Due::Line
             }
-            Face::Picture { .. } => {
-                if self.drawn.is_none_or(|at| now >= at + DRAW_EVERY) {
-                    self.drawn = Some(now);
-                    let picture = self.picture(live, asked, refused, terminal_columns());
-                    self.put(&picture);
-                }
+            Face::Picture { .. } if self.drawn.is_none_or(|at| now >= at + DRAW_EVERY) => {
+                self.drawn = Some(now);
+                Due::Picture(terminal_columns())
             }
+            Face::Nothing | Face::Lines { .. } | Face::Picture { .. } => Due::Nothing,
         }
     }
 
-    /// Leaves the terminal as it was.
-    pub fn end(&mut self) {
-        self.put("");
-        self.face = Face::Nothing;
-    }
-
-    fn put(&mut self, picture: &str) {
+    pub(crate) fn put(&mut self, picture: &str) {
         let Face::Picture { lines_drawn } = &mut self.face else { return };
         let mut out = String::new();
         if *lines_drawn > 0 {
@@ -132,6 +98,75 @@ impl Screen {
         let mut stderr = std::io::stderr().lock();
         // A terminal that is gone shows nothing, and the run goes on.
         let _unseen = stderr.write_all(out.as_bytes()).and_then(|()| stderr.flush());
+    }
+
+    /// Leaves the terminal as it was.
+    pub(crate) fn end(&mut self) {
+        self.put("");
+        self.face = Face::Nothing;
+    }
+}
+
+/// Draws on standard error: the report has standard output to itself.
+pub struct Screen {
+    canvas: Canvas,
+    title: String,
+    viewers: usize,
+    phase: Phase,
+    phase_began: Instant,
+    span: Option<Duration>,
+    samples: VecDeque<Sample>,
+}
+
+impl Screen {
+    /// For one run.
+    pub fn new(show: Show, config: &LoadConfig) -> Self {
+        let rooms =
+            if config.rooms > 1 { format!("{} rooms × ", config.rooms) } else { String::new() };
+        let title = format!(
+            "{rooms}{} × {} -> {} viewers, {:?}",
+            config.publishers, config.trace_name, config.viewers, config.duration
+        );
+        Self {
+            canvas: Canvas::new(show),
+            title,
+            viewers: config.all_viewers(),
+            phase: Phase::Publishing,
+            phase_began: Instant::now(),
+            span: None,
+            samples: VecDeque::new(),
+        }
+    }
+
+    /// A phase begins.
+    pub fn enter(&mut self, phase: Phase, span: Option<Duration>) {
+        (self.phase, self.phase_began, self.span) = (phase, Instant::now(), span);
+        self.canvas.enter(phase.name());
+    }
+
+    /// Something was measured.
+    pub fn sample(&mut self, sample: &Sample) {
+        if self.samples.len() >= SPARKS {
+            self.samples.pop_front();
+        }
+        self.samples.push_back(*sample);
+    }
+
+    /// Draws when it is time to.
+    pub fn draw(&mut self, live: &Live, asked: usize, refused: usize) {
+        match self.canvas.due() {
+            Due::Nothing => {}
+            Due::Line => eprintln!("{}", self.line(live)),
+            Due::Picture(columns) => {
+                let picture = self.picture(live, asked, refused, columns);
+                self.canvas.put(&picture);
+            }
+        }
+    }
+
+    /// Leaves the terminal as it was.
+    pub fn end(&mut self) {
+        self.canvas.end();
     }
 
     fn line(&self, live: &Live) -> String {
@@ -203,11 +238,11 @@ impl Screen {
     }
 }
 
-fn number(value: Option<f64>, digits: usize, unit: &str) -> String {
+pub(crate) fn number(value: Option<f64>, digits: usize, unit: &str) -> String {
     value.map_or_else(|| "–".to_owned(), |value| format!("{value:.digits$}{unit}"))
 }
 
-fn bar(share: f64, columns: usize) -> String {
+pub(crate) fn bar(share: f64, columns: usize) -> String {
     let room = columns.saturating_sub(7).max(1);
     let full = ((share.clamp(0.0, 1.0) * room as f64) as usize).min(room);
     format!(
@@ -219,7 +254,7 @@ fn bar(share: f64, columns: usize) -> String {
 }
 
 /// One character a value, from nothing to the largest of all.
-fn sparks(values: &[Option<f64>]) -> String {
+pub(crate) fn sparks(values: &[Option<f64>]) -> String {
     let largest = values.iter().flatten().copied().fold(0.0, f64::max);
     let spark = |value: &Option<f64>| match value {
         Some(value) if largest > 0.0 => {
