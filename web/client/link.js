@@ -9,7 +9,9 @@ import { fingerprintOf } from "./identity.js";
 /** What travels beside a description or candidate. @typedef {{ room?: string, sid?: string, fpSig?: string, pk?: string }} SignalMeta */
 /** @typedef {{ type: "offer" | "answer", sdp: string } | { type: "ice-candidate", candidate: any }} OutSignal */
 
-/** How long each step may take, ms. */
+/** How long each step may take, ms. @typedef {{ retryMs: number, disconnectedMs: number, courtesyMs: number, answererMs: number }} Timings */
+
+/** @type {Readonly<Timings>} */
 export const TIMINGS = Object.freeze({
   /** An offer without an answer is sent again; a connection that did not come about is tried anew. */
   retryMs: 8_000,
@@ -56,6 +58,7 @@ export class Link {
   #timings;
   /** Signals are handled one after the other. @type {Promise<unknown>} */
   #turns = Promise.resolve();
+  #waiting = 0;
   /** The negotiation that the current descriptions belong to. */
   #sid = "";
   /** One that lost against ours; its candidates are for nothing. */
@@ -72,7 +75,7 @@ export class Link {
   #timer;
 
   /**
-   * @param {{ peerId: string, nodeId: string, room: string, timings?: Partial<typeof TIMINGS> }} who
+   * @param {{ peerId: string, nodeId: string, room: string, timings?: Partial<Timings> }} who
    * @param {LinkPorts} ports
    */
   constructor({ peerId, nodeId, room, timings }, ports) {
@@ -178,7 +181,9 @@ export class Link {
 
   /** @param {() => Promise<unknown>} step */
   #turn(step) {
+    this.#waiting += 1;
     this.#turns = this.#turns.then(async () => {
+      this.#waiting -= 1;
       if (this.state === "closed") return;
       try {
         await step();
@@ -186,8 +191,9 @@ export class Link {
         // A connection that was closed in the middle of a step is no news.
         if (/** @type {string} */ (this.state) === "closed") return;
         this.#ports.error(asSutantraError(error, "unreachable"));
-        if (!this.connection) this.close("no connection could be made");
       }
+      // Somebody who was never let in leaves no trace.
+      if (!this.connection && this.#waiting === 0) this.close("no connection was made");
     });
     return this.#turns;
   }
@@ -202,8 +208,6 @@ export class Link {
       return fingerprintOf(sdp);
     } catch (error) {
       this.#ports.error(asSutantraError(error, "unverified_peer"));
-      // Somebody who was never let in leaves no trace.
-      if (!this.connection) this.close("unverified");
       return null;
     }
   }

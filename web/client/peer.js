@@ -34,7 +34,7 @@ import { SutantraSignaling } from "./signaling.js";
  * @property {typeof globalThis.WebSocket} [WebSocket]
  * @property {typeof globalThis.fetch} [fetch]
  * @property {() => number} [random]
- * @property {Partial<typeof import("./link.js").TIMINGS>} [timings]
+ * @property {Partial<import("./link.js").Timings>} [timings]
  */
 
 /** Connections at a time; more offers are refused. */

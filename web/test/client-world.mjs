@@ -288,3 +288,216 @@ export async function until(holds, what, limitMs = 20_000) {
     await new Promise((resolve) => setTimeout(resolve, 5));
   }
 }
+
+/** The network between `FakeConnection`s: who finds whom, and when it is down. */
+export class FakeNet {
+  /** Every connection that was made. @type {FakeConnection[]} */
+  connections = [];
+  down = false;
+  #next = 1;
+
+  /** The class to hand to a peer. @returns {any} */
+  get RTCPeerConnection() {
+    const net = this;
+    return class extends FakeConnection {
+      /** @param {any} configuration */
+      constructor(configuration) {
+        super(net, configuration);
+      }
+    };
+  }
+
+  /** Open channels, each of which has two ends. */
+  get openChannels() {
+    return this.connections.flatMap(({ channels }) => channels).filter(({ readyState }) => readyState === "open").length / 2;
+  }
+
+  unique() {
+    return (this.#next++).toString(16).padStart(8, "0");
+  }
+
+  /** The network fails, as connections see it. */
+  fail() {
+    this.down = true;
+    for (const one of this.connections) if (one.connectionState === "connected") one.become("failed");
+  }
+
+  /** Connects whoever has agreed. */
+  settle() {
+    for (const one of this.connections) {
+      const other = this.connections.find((some) => some !== one && some.ufrag === one.remoteUfrag && some.remoteUfrag === one.ufrag);
+      if (this.down || !other || !one.agreed || !other.agreed || one.connectionState === "connected") continue;
+      one.join(other);
+    }
+  }
+}
+
+class FakeChannel extends EventTarget {
+  binaryType = "blob";
+  bufferedAmount = 0;
+  bufferedAmountLowThreshold = 0;
+  /** @type {RTCDataChannelState} */
+  readyState = "connecting";
+  /** @type {FakeChannel | null} */
+  other = null;
+  /** What went through. @type {any[]} */
+  sent = [];
+
+  /** @param {string} label */
+  constructor(label) {
+    super();
+    this.label = label;
+  }
+
+  /** @param {any} data */
+  send(data) {
+    if (this.readyState !== "open") throw new DOMException("not open", "InvalidStateError");
+    this.sent.push(data);
+    const copy = typeof data === "string" ? data : new Uint8Array(data).buffer;
+    queueMicrotask(() => this.other?.dispatchEvent(Object.assign(new Event("message"), { data: copy })));
+  }
+
+  close() {
+    if (this.readyState === "closed") return;
+    this.readyState = "closed";
+    const { other } = this;
+    queueMicrotask(() => {
+      this.dispatchEvent(new Event("close"));
+      other?.close();
+    });
+  }
+}
+
+/** As much of an RTCPeerConnection as negotiation can get wrong: states, generations, certificates. */
+export class FakeConnection extends EventTarget {
+  signalingState = "stable";
+  connectionState = "new";
+  /** @type {any} */
+  localDescription = null;
+  /** @type {any} */
+  remoteDescription = null;
+  /** @type {FakeChannel[]} */
+  channels = [];
+  ufrag = "";
+  candidates = 0;
+  /** @type {FakeConnection | null} */
+  #other = null;
+  #net;
+  #fingerprint;
+  /** @type {any} */
+  #before = null;
+
+  /** @param {FakeNet} net @param {any} configuration */
+  constructor(net, configuration) {
+    super();
+    this.#net = net;
+    this.configuration = configuration;
+    this.#fingerprint = net.unique().match(/../g)?.join(":") ?? "";
+    net.connections.push(this);
+  }
+
+  get remoteUfrag() {
+    return /a=ice-ufrag:(\S+)/.exec(this.remoteDescription?.sdp ?? "")?.[1];
+  }
+
+  get agreed() {
+    return this.signalingState === "stable" && this.localDescription !== null && this.candidates > 0;
+  }
+
+  /** @param {string} label */
+  createDataChannel(label) {
+    const channel = new FakeChannel(label);
+    this.channels.push(channel);
+    return channel;
+  }
+
+  /** @param {{ iceRestart?: boolean }} [options] */
+  async createOffer({ iceRestart = false } = {}) {
+    if (iceRestart || !this.ufrag) this.ufrag = this.#net.unique();
+    return { type: "offer", sdp: this.#sdp() };
+  }
+
+  async createAnswer() {
+    this.#must("have-remote-offer");
+    this.ufrag = this.#net.unique();
+    return { type: "answer", sdp: this.#sdp() };
+  }
+
+  /** @param {any} description */
+  async setLocalDescription(description) {
+    if (description.type === "rollback") {
+      this.#must("have-local-offer");
+      this.signalingState = "stable";
+      this.localDescription = this.#before;
+      return;
+    }
+    this.#must(description.type === "offer" ? "stable" : "have-remote-offer");
+    this.#before = this.localDescription;
+    this.localDescription = description;
+    this.signalingState = description.type === "offer" ? "have-local-offer" : "stable";
+    const candidate = { candidate: `candidate:1 1 udp 1 127.0.0.1 9 typ host ufrag ${this.ufrag}`, usernameFragment: this.ufrag };
+    queueMicrotask(() => this.dispatchEvent(Object.assign(new Event("icecandidate"), { candidate })));
+    this.#net.settle();
+  }
+
+  /** @param {any} description */
+  async setRemoteDescription(description) {
+    this.#must(description.type === "offer" ? "stable" : "have-local-offer");
+    this.remoteDescription = description;
+    this.signalingState = description.type === "offer" ? "have-remote-offer" : "stable";
+    this.candidates = 0;
+    this.#net.settle();
+  }
+
+  /** @param {any} candidate */
+  async addIceCandidate(candidate) {
+    if (!this.remoteDescription) throw new DOMException("no remote description", "InvalidStateError");
+    if (candidate.usernameFragment !== this.remoteUfrag) throw new DOMException("of another generation", "OperationError");
+    this.candidates += 1;
+    this.#net.settle();
+  }
+
+  /** @param {FakeConnection} other */
+  join(other) {
+    const known = this.#other === other;
+    this.#other = other;
+    other.#other = this;
+    this.become("connected");
+    other.become("connected");
+    if (known) return;
+    for (const [from, to] of [[this, other], [other, this]]) {
+      for (const channel of /** @type {FakeConnection} */ (from).channels.filter((one) => one.readyState === "connecting")) {
+        const far = new FakeChannel(channel.label);
+        /** @type {FakeConnection} */ (to).channels.push(far);
+        [channel.other, far.other] = [far, channel];
+        for (const end of [channel, far]) end.readyState = "open";
+        /** @type {FakeConnection} */ (to).dispatchEvent(Object.assign(new Event("datachannel"), { channel: far }));
+        channel.dispatchEvent(new Event("open"));
+      }
+    }
+  }
+
+  /** @param {string} state */
+  become(state) {
+    if (this.connectionState === state) return;
+    this.connectionState = state;
+    this.dispatchEvent(new Event("connectionstatechange"));
+  }
+
+  close() {
+    if (this.signalingState === "closed") return;
+    this.signalingState = "closed";
+    this.connectionState = "closed";
+    this.ufrag = "closed";
+    for (const channel of this.channels) channel.close();
+  }
+
+  /** @param {string} state */
+  #must(state) {
+    if (this.signalingState !== state) throw new DOMException(`in ${this.signalingState}, not ${state}`, "InvalidStateError");
+  }
+
+  #sdp() {
+    return `v=0\r\na=fingerprint:sha-256 ${this.#fingerprint}\r\na=ice-ufrag:${this.ufrag}\r\n`;
+  }
+}
