@@ -27,10 +27,12 @@ export class ChainReader {
     return JSON.parse(Buffer.from(response.value ?? "", "base64").toString());
   }
 
-  /** @param {string} stream @param {string} viewer @returns {Promise<boolean>} */
-  async access(stream, viewer) {
-    const answer = await this.query(`/access/${stream}/${viewer}`);
-    return answer.allowed === true || answer.decision === true || answer.decision === "granted";
+  /** Whether the viewer's right is on chain. @param {string} stream @param {string} viewer @returns {Promise<boolean>} */
+  async hasAccess(stream, viewer) {
+    const path = `/access/${stream}/${viewer}`;
+    const { response } = await this.call("abci_query", { path });
+    must(response.code === 0 || response.log.includes("no such record"), `${path}: ${response.log}`);
+    return response.code === 0;
   }
 
   async height() {
