@@ -56,8 +56,8 @@ async function begin() {
     const [own, info] = await Promise.all([ownIdentity(), coordinator()]);
     identity = own;
     if (!info) return state("This relay has no coordinator. Start it with --server, and without --no-webrtc.");
-    element("known-rooms", HTMLElement).replaceChildren(...info.rooms.map((/** @type {string} */ room) => new Option("", room)));
-    state(`${info.peerCount === 0 ? "Nobody is in a room yet" : `${info.peerCount} ${info.peerCount === 1 ? "peer is" : "peers are"} connected`}.`);
+    element("known-rooms", HTMLElement).replaceChildren(...(info.rooms ?? []).map((/** @type {string} */ room) => new Option("", room)));
+    state(`${!info.peerCount ? "Nobody is in a room yet" : `${info.peerCount} ${info.peerCount === 1 ? "peer is" : "peers are"} connected`}.`);
     for (const id of ["enter", "make-private"]) element(id, HTMLButtonElement).disabled = false;
   } catch (error) {
     state("");
@@ -65,7 +65,7 @@ async function begin() {
   }
 }
 
-/** @returns {Promise<{ rooms: string[], peerCount: number } | null>} */
+/** @returns {Promise<{ rooms?: string[], peerCount?: number } | null>} */
 async function coordinator() {
   const answer = await fetch("/webrtc/info");
   return answer.ok ? answer.json() : null;
@@ -127,7 +127,7 @@ function showInside(place) {
   say(element("invite-why", HTMLElement), secret ? "This room is private. The link lets in who has it, for one day: send it only to those whom you want here." : "Anybody who knows this room's name can come in.");
   showPeers();
   showBox();
-  text.focus();
+  text.focus({ preventScroll: true });
 }
 
 function showPeers() {

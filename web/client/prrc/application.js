@@ -60,7 +60,10 @@ export class RoomApplication extends EventEmitter {
    */
   attach(peer, transport = "webrtc") {
     this.#detach();
-    this.#shown = (peerId) => peer.members(this.channel.room).find(({ nodeId }) => nodeId === peerId)?.name ?? "";
+    this.#shown = (peerId) => {
+      const member = peer.members(this.channel.room).find(({ nodeId }) => nodeId === peerId);
+      return String(member?.name ?? member?.metadata?.name ?? "");
+    };
     this.#detach = attach(peer, this.channel, transport);
   }
 

@@ -1,8 +1,5 @@
 // Peers of a room as a scenario sees them: a page of a browser, this process with werift, the Rust peer.
 
-import { spawn } from "node:child_process";
-import { createInterface } from "node:readline";
-
 import { WebRTCPeer } from "../../client/peer.js";
 import { initWebRTCPeer } from "../../client/index.js";
 import { Identity } from "../../client/identity.js";

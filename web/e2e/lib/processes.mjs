@@ -31,10 +31,10 @@ export class Process {
   /** The end of what it said. */
   log = "";
 
-  /** @param {string} program @param {string[]} args @param {Record<string, string>} [env] */
-  constructor(program, args, env = {}) {
+  /** @param {string} program @param {string[]} args @param {Record<string, string>} [env] @param {"ignore" | "pipe"} [stdin] */
+  constructor(program, args, env = {}, stdin = "ignore") {
     this.name = `${program.split("/").at(-1)} ${args[0] ?? ""}`;
-    this.child = spawn(program, args, { stdio: ["ignore", "pipe", "pipe"], env: { ...process.env, ...env } });
+    this.child = spawn(program, args, { stdio: [stdin, "pipe", "pipe"], env: { ...process.env, ...env } });
     for (const stream of [this.child.stdout, this.child.stderr]) {
       stream?.on("data", (bytes) => (this.log = (this.log + bytes).slice(-LOG_CHARS_MAX)));
     }

@@ -1,0 +1,76 @@
+// R66 R101 R103
+// Peers of every kind find each other through the coordinator and have a data channel, both ways: pages of
+// Chromium and Firefox, Node, the Rust peer; with signals pushed, fetched, and one of each. With --relay-only
+// no host candidate is left, and all goes through coturn.
+//
+//   node e2e/rooms.mjs --node ../target/release/sutantra-node | --base URL [--relay-only] [--pairs chromium:firefox,…]
+
+import { parseArgs } from "node:util";
+
+import { bothWays, linked, nodePeer, pagePeer } from "./lib/peers.mjs";
+import { RelayNode } from "./lib/node.mjs";
+import { rustPeer } from "./lib/rust-peer.mjs";
+import { must, run } from "./lib/scenario.mjs";
+import { TurnServer } from "./lib/turn.mjs";
+
+/** @typedef {import("./lib/peers.mjs").RoomPeer} RoomPeer */
+/** @typedef {import("./lib/peers.mjs").Signaling} Signaling */
+
+const { values } = parseArgs({
+  options: {
+    node: { type: "string", default: "../target/release/sutantra-node" },
+    base: { type: "string" },
+    pairs: { type: "string", default: "chromium:chromium,chromium:firefox,chromium:node,chromium:rust" },
+    "relay-only": { type: "boolean", default: false },
+  },
+});
+const relayOnly = values["relay-only"];
+
+/** Whose signals come how. The newcomer, which offers, is the second. @type {[Signaling, Signaling][]} */
+const WAYS = relayOnly ? [["websocket", "websocket"]] : [["websocket", "websocket"], ["websocket", "poll"], ["poll", "poll"]];
+
+/** @type {(() => Promise<void>)[]} */
+const endings = [];
+
+await run(async (start) => {
+  const turn = relayOnly ? await TurnServer.start() : null;
+  if (turn) endings.push(() => turn.end());
+  // Nobody has to reach a STUN server of the internet to talk to a neighbour.
+  const node = values.base ? { base: values.base, end: async () => {} } : await RelayNode.start(values.node, () => (turn ? ["--turn", turn.flag] : ["--stun", "stun:127.0.0.1:9"]));
+  endings.push(() => node.end());
+
+  /** @param {string} kind @param {{ room: string, name: string, signaling: Signaling }} wish @returns {Promise<RoomPeer>} */
+  const peerOf = async (kind, wish) => {
+    const whole = { base: node.base, relayOnly, ...wish };
+    if (kind === "node") return nodePeer(whole);
+    if (kind === "rust") return rustPeer(values.node, whole);
+    return pagePeer(await start(kind), whole);
+  };
+  const outcomes = [];
+  for (const pair of values.pairs.split(",")) {
+    const [one = "", other = ""] = pair.split(":");
+    for (const [first, second] of WAYS) {
+      const room = `e2e-${one}-${other}-${first}-${second}`;
+      const began = performance.now();
+      const here = await peerOf(one, { room, name: "here", signaling: first });
+      const comes = await peerOf(other, { room, name: "comes", signaling: second });
+      await linked(here, comes);
+      await bothWays(here, comes, "warp and weft");
+      const facts = [await here.facts(), await comes.facts()];
+      for (const [at, { connected, disconnected, transport, candidates }] of facts.entries()) {
+        const words = `${pair} over ${first} and ${second}, ${at === 0 ? "who was there" : "the newcomer"}`;
+        must(connected === 1 && disconnected === 0, `${words}: ${connected} times connected and ${disconnected} times disconnected`);
+        must(transport === [first, second][at], `${words}: its signals came over ${transport}`);
+        must(!relayOnly || candidates.every((type) => type === "relay"), `${words}: a link goes from a ${candidates} candidate`);
+      }
+      outcomes.push({ pair, ways: `${first}/${second}`, ms: Math.round(performance.now() - began), candidates: facts.flatMap(({ candidates }) => candidates) });
+      await Promise.all([here.close(), comes.close()]);
+    }
+  }
+  must(!turn || turn.allocations >= outcomes.length, `coturn made ${turn?.allocations} allocations for ${outcomes.length} links`);
+  return { scenario: relayOnly ? "rooms-turn" : "rooms", links: outcomes.length, allocations: turn?.allocations, outcomes };
+});
+
+for (const end of endings.reverse()) await end();
+// werift's sockets keep a process awake for a while after they are closed.
+process.stdout.write("", () => process.exit());
