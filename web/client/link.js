@@ -24,6 +24,8 @@ export const TIMINGS = Object.freeze({
 });
 /** Tries before a peer counts as unreachable. */
 const TRIES_MAX = 4;
+/** From the channel's end to the connection's. */
+const GOODBYE_MS = 500;
 /** Candidates that wait for their description; more are dropped. */
 const EARLY_CANDIDATES_MAX = 64;
 
@@ -36,6 +38,7 @@ const EARLY_CANDIDATES_MAX = 64;
  * @property {import("./codec.js").Verify} verify of signed frames
  * @property {() => void} opened the link's channel is open
  * @property {(received: import("./channel.js").Received) => void} message
+ * @property {() => boolean} present whether signals reach the peer, as far as is known
  * @property {(why: string) => void} lost the channel that `opened` told of is gone
  * @property {(why: string) => void} closed for good, once
  * @property {(error: SutantraError) => void} error
@@ -174,7 +177,7 @@ export class Link {
     const wasOpen = this.state === "open";
     this.state = "closed";
     clearTimeout(this.#timer);
-    this.#drop();
+    this.#part();
     if (wasOpen) this.#ports.lost(why);
     this.#ports.closed(why);
   }
@@ -296,6 +299,21 @@ export class Link {
     this.#ports.changed();
   }
 
+  /** Says good-bye on the channel, for stacks whose connections close without a word. */
+  #part() {
+    const { connection, channel, dataChannel } = this;
+    if (!connection || !channel?.open) return this.#drop();
+    this.connection = null;
+    this.channel = null;
+    this.dataChannel = null;
+    const timer = setTimeout(() => connection.close(), GOODBYE_MS);
+    dataChannel?.addEventListener("close", () => {
+      clearTimeout(timer);
+      connection.close();
+    });
+    channel.close();
+  }
+
   #drop() {
     const { connection } = this;
     this.connection = null;
@@ -357,6 +375,11 @@ export class Link {
     return this.#turn(async () => {
       const { connection } = this;
       if (!connection || (this.open && connection.connectionState === "connected")) return;
+      if (!this.#ports.present()) {
+        // Nobody would hear an offer: the network comes back by itself, or the channel is over.
+        if (connection.connectionState !== "disconnected") this.close("left");
+        return;
+      }
       this.#tries += 1;
       if (this.#tries > TRIES_MAX) {
         const message = `${this.peerId} cannot be reached in ${TRIES_MAX} tries: add a TURN server, or wait until it comes back`;

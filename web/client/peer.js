@@ -353,8 +353,8 @@ export class WebRTCPeer extends EventEmitter {
     this.#forgetReturn(peerId);
     this.#early.delete(peerId);
     const link = this.#links.get(peerId);
-    // An open channel knows better than the coordinator whether the peer is there.
-    if (link && !link.open) link.close("left");
+    // A channel that works knows better than the coordinator whether the peer is there.
+    if (link && !(link.open && link.connection?.connectionState === "connected")) link.close("left");
   }
 
   /** @param {string} room @param {{ keepOpen?: boolean }} [how] */
@@ -435,6 +435,7 @@ export class WebRTCPeer extends EventEmitter {
         message: ({ data, kind, label, signed }) => {
           this.emit("message", peerId, data, { kind, label, room: null, relayed: false, verified: verified || signed });
         },
+        present: () => this.signaling !== null && this.#sharedRoom(peerId) !== null,
         lost: (why) => this.emit("peer-disconnected", peerId, why),
         closed: (why) => this.#closed(link, why),
         error: (error) => this.#failed(error, peerId),

@@ -13,10 +13,10 @@ after(() => Promise.all(cleanups.map((cleanup) => cleanup())));
 
 const LOOPBACK = { iceAdditionalHostAddresses: ["127.0.0.1"], iceUseIpv6: false };
 
-/** @param {FakeCoordinator} coordinator @param {"websocket" | "poll"} transport */
-async function arrival(coordinator, transport) {
+/** @param {FakeCoordinator} coordinator @param {"websocket" | "poll"} transport @param {boolean} [autoConnect] */
+async function arrival(coordinator, transport, autoConnect = true) {
   const identity = await Identity.generate();
-  const peer = new WebRTCPeer(identity.nodeId, { identity, transport, ...nodeOptions(LOOPBACK) });
+  const peer = new WebRTCPeer(identity.nodeId, { identity, transport, autoConnect, ...nodeOptions(LOOPBACK) });
   cleanups.push(() => peer.close());
   /** @type {any[]} */
   const heard = [];
@@ -59,10 +59,10 @@ test("offers that cross on a real stack become one channel", async () => {
   const coordinator = await new FakeCoordinator().start();
   cleanups.push(() => coordinator.kill());
   coordinator.iceServers = [];
-  // They come at the same time, and each is told of the other as one that was there before.
-  const [one, two] = await Promise.all([arrival(coordinator, "websocket"), arrival(coordinator, "websocket")]);
-  void one.peer.connectToPeer(two.nodeId);
-  await two.peer.connectToPeer(one.nodeId);
+  const [one, two] = [await arrival(coordinator, "websocket", false), await arrival(coordinator, "websocket", false)];
+  await until(() => one.peer.members("global").length === 1, "they know each other");
+  await Promise.all([one.peer.connectToPeer(two.nodeId), two.peer.connectToPeer(one.nodeId)]);
+  assert.ok(coordinator.count("offer") >= 2, "they crossed");
   await until(() => one.peer.connected.length === 1, "it is open on both sides", 60_000);
   assert.equal(await one.peer.send(two.nodeId, "one channel"), true);
   await until(() => two.events("message").length === 1, "it carries", 60_000);
