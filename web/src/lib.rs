@@ -1,9 +1,10 @@
-//! The relay's pages, embedded in the binary, each under the path where it is served.
+//! The relay's pages and the peers' client, embedded in the binary, each under its path.
 
 /// A file that the relay serves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Asset {
-    /// Path of the file below `web/pages`, for example `lib/whip.js`.
+    /// Path of the file below `web/pages`, for example `lib/whip.js`; of a file of the client below
+    /// `web`, for example `client/index.js`.
     pub path: &'static str,
     /// Value of the `Content-Type` header.
     pub content_type: &'static str,
@@ -15,23 +16,23 @@ pub struct Asset {
 
 /// The file to serve at a URL path, `None` when there is none.
 ///
-/// Pages have addresses of their own: `/` is Home, `/publish`, `/network` and `/wallet` are what they
-/// say, `/watch/{stream}` is Watch for any stream: the page itself finds out whether it is live. Below
-/// `/network/` every address is a view of the explorer.
+/// Pages have addresses of their own: `/` is Home, `/publish`, `/network`, `/rooms` and `/wallet` are
+/// what they say, `/watch/{stream}` is Watch for any stream: the page itself finds out whether it is
+/// live. Below `/network/` every address is a view of the explorer.
 pub fn asset(path: &str) -> Option<&'static Asset> {
     let file = match path.strip_prefix('/')? {
         "" => "index.html",
         "publish" => "publish.html",
         page if page == "network" || page.starts_with("network/") => "network.html",
+        "rooms" => "rooms.html",
         "wallet" => "wallet.html",
         page if page == "watch" || page.starts_with("watch/") => "watch.html",
         // One address per page, so that a link can be compared and cached.
-        "index.html" | "publish.html" | "network.html" | "wallet.html" | "watch.html" => {
-            return None;
-        }
+        "index.html" | "publish.html" | "network.html" | "rooms.html" | "wallet.html"
+        | "watch.html" => return None,
         file => file,
     };
-    ASSETS.iter().find(|asset| asset.path == file)
+    ASSETS.iter().chain(client::ASSETS).find(|asset| asset.path == file)
 }
 
 /// What the pages may load and do (Content Security Policy Level 3): only what this relay serves.
@@ -41,13 +42,14 @@ pub const CONTENT_SECURITY_POLICY: &str = "default-src 'self'; img-src 'self' da
      media-src 'self' blob: mediastream:; object-src 'none'; base-uri 'none'; form-action 'self'; \
      frame-ancestors 'self'";
 
+/// Files of a folder (beside this crate's sources), served below a prefix.
 macro_rules! assets {
-    ($($path:literal)*) => { &[$(Asset {
-        path: $path,
-        content_type: content_type($path),
-        bytes: include_bytes!(concat!("../pages/", $path)),
+    (from $folder:literal below $prefix:literal: $($path:literal)*) => { &[$($crate::Asset {
+        path: concat!($prefix, $path),
+        content_type: $crate::content_type($path),
+        bytes: include_bytes!(concat!($folder, $path)),
         etag: {
-            const TAG: [u8; 18] = entity_tag(include_bytes!(concat!("../pages/", $path)));
+            const TAG: [u8; 18] = $crate::entity_tag(include_bytes!(concat!($folder, $path)));
             match std::str::from_utf8(&TAG) {
                 Ok(tag) => tag,
                 Err(_) => panic!("an entity tag is hexadecimal digits"),
@@ -56,7 +58,9 @@ macro_rules! assets {
     }),*] };
 }
 
-static ASSETS: &[Asset] = assets! {
+mod client;
+
+static ASSETS: &[Asset] = assets! { from "../pages/" below "":
     "home.js"
     "icon.svg"
     "index.html"
@@ -99,6 +103,11 @@ static ASSETS: &[Asset] = assets! {
     "lib/pay-view.js"
     "lib/poster.js"
     "lib/publish-money.js"
+    "lib/rooms/address.js"
+    "lib/rooms/keep.js"
+    "lib/rooms/mesh.js"
+    "lib/rooms/visit.js"
+    "lib/rooms/words.js"
     "lib/source.js"
     "lib/stats.js"
     "lib/ticker.js"
@@ -132,6 +141,8 @@ static ASSETS: &[Asset] = assets! {
     "network.js"
     "publish.html"
     "publish.js"
+    "rooms.html"
+    "rooms.js"
     "style.css"
     "top.js"
     "wallet.html"
@@ -185,7 +196,7 @@ mod tests {
 
     use super::*;
 
-    fn files_below(folder: &Path, prefix: &str, found: &mut Vec<String>) {
+    pub(crate) fn files_below(folder: &Path, prefix: &str, found: &mut Vec<String>) {
         for entry in std::fs::read_dir(folder).unwrap() {
             let entry = entry.unwrap();
             let name = format!("{prefix}{}", entry.file_name().into_string().unwrap());
@@ -217,6 +228,7 @@ mod tests {
         check("/network", Some("network.html"));
         check("/network/validators", Some("network.html"));
         check("/network/blocks/7", Some("network.html"));
+        check("/rooms", Some("rooms.html"));
         check("/wallet", Some("wallet.html"));
         check("/lib/wallet/pay.js", Some("lib/wallet/pay.js"));
         check("/watch/demo", Some("watch.html"));
@@ -229,6 +241,8 @@ mod tests {
         check("style.css", None);
         check("/index.html", None);
         check("/publish/", None);
+        check("/rooms.html", None);
+        check("/rooms/global", None);
         check("/wallet.html", None);
         check("/wallet/", None);
         check("/watching", None);
