@@ -10,6 +10,7 @@ mod fuzz;
 mod netns;
 mod node;
 mod ops;
+mod perturb;
 mod process;
 mod quickstart;
 mod requirements;

@@ -1,6 +1,7 @@
 //! `cargo xtask soak`: everything long, item by item, each with a result file of its own.
 
 use std::path::PathBuf;
+use std::process::Command;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, ensure};
@@ -22,6 +23,11 @@ const CRASHES_LIMIT: Duration = Duration::from_secs(30 * 60);
 /// The longest that half an hour of disturbances may take, its last look included.
 const PERTURB_LIMIT: Duration = Duration::from_secs(50 * 60);
 
+/// How long the simulation of the chain searches for seeds.
+const SEEDS: Duration = Duration::from_secs(600);
+/// Building the tests, beyond the search itself.
+const BUILD_LIMIT: Duration = Duration::from_secs(20 * 60);
+
 /// One long thing.
 enum Item {
     /// A fuzz target.
@@ -33,6 +39,8 @@ enum Item {
     Load,
     /// `kill -9` of application and CometBFT at fifty moments of chance, beside an uncrashed twin.
     Crashes,
+    /// New seeds of the chain's simulation.
+    Seeds,
     /// A network of real nodes under load, disturbed in every way for half an hour, under the line of
     /// CometBFT that is named.
     Perturb(&'static str),
@@ -77,6 +85,7 @@ fn items(workspace: &Workspace) -> Result<Vec<Item>> {
     let mut items = vec![
         Item::Load,
         Item::Crashes,
+        Item::Seeds,
         Item::Perturb(tools::COMETBFT),
         Item::Perturb(tools::COMETBFT_NEXT),
     ];
@@ -93,6 +102,7 @@ impl Item {
             Item::Browser(scenario) => format!("browser-{scenario}"),
             Item::Load => "load".to_owned(),
             Item::Crashes => "crashes".to_owned(),
+            Item::Seeds => "sim".to_owned(),
             Item::Perturb(version) if *version == tools::COMETBFT => "perturb".to_owned(),
             Item::Perturb(_) => "perturb-39".to_owned(),
         }
@@ -113,6 +123,7 @@ impl Item {
             }
             Item::Load => run_load(workspace),
             Item::Crashes => run_crashes(workspace),
+            Item::Seeds => run_seeds(workspace),
             Item::Perturb(version) => run_perturb(workspace, version, &self.name()),
         }
     }
@@ -130,13 +141,32 @@ fn run_load(workspace: &Workspace) -> Result<Value> {
 
 fn run_crashes(workspace: &Workspace) -> Result<Value> {
     let name = "crash::fifty_kills_under_load_leave_the_state_of_an_uncrashed_twin";
-    let mut tests = workspace.cargo();
-    tests.args(["test", "--release", "--locked", "--package", "consensus-abci", "--test", "comet"]);
-    tests.args(["--", "--ignored", "--exact", name, "--nocapture"]);
-    let mut tally = Tally::default();
-    run(&mut tests, CRASHES_LIMIT, &mut tally)?;
-    ensure!(tally.passed == 1, "the test {name} was not found");
+    run_ignored(ignored(workspace, "comet", name), name, CRASHES_LIMIT)?;
     Ok(json!({ "moments": 50 }))
+}
+
+/// The seed that finds something is printed, with the command that runs it again.
+fn run_seeds(workspace: &Workspace) -> Result<Value> {
+    let name = "new_seeds_until_the_time_is_over";
+    let mut search = ignored(workspace, "sim", name);
+    search.env("SUTANTRA_SIM_SECONDS", SEEDS.as_secs().to_string());
+    run_ignored(search, name, BUILD_LIMIT + SEEDS)?;
+    Ok(json!({ "searched_seconds": SEEDS.as_secs() }))
+}
+
+/// One long test of the chain, which `cargo test` leaves out.
+fn ignored(workspace: &Workspace, binary: &str, name: &str) -> Command {
+    let mut tests = workspace.cargo();
+    tests.args(["test", "--release", "--locked", "--package", "consensus-abci", "--test", binary]);
+    tests.args(["--", "--ignored", "--exact", name, "--nocapture"]);
+    tests
+}
+
+fn run_ignored(mut test: Command, name: &str, limit: Duration) -> Result<()> {
+    let mut tally = Tally::default();
+    run(&mut test, limit, &mut tally)?;
+    ensure!(tally.passed == 1, "the test {name} was not found");
+    Ok(())
 }
 
 /// Homes and logs are kept where it says when something does not hold.

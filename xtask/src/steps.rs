@@ -7,13 +7,21 @@ use anyhow::{Context, Result, bail};
 use crate::process::run;
 use crate::tally::Tally;
 use crate::workspace::Workspace;
-use crate::{browser, fuzz, ops, quickstart, requirements, tools};
+use crate::{browser, fuzz, ops, perturb, quickstart, requirements, tools};
 
 /// Something that must hold, checked by itself.
 struct Step {
     name: &'static str,
     about: &'static str,
-    run: fn(&Workspace, &mut Tally) -> Result<()>,
+    run: Run,
+}
+
+enum Run {
+    /// Ends before the next step begins.
+    Alone(fn(&Workspace, &mut Tally) -> Result<()>),
+    /// Goes on beside the steps that follow, to the end of the one that is named: what those measure
+    /// does not change when the machine is busy.
+    Beside { begin: fn(&Workspace, &mut Tally) -> Result<perturb::Run>, until: &'static str },
 }
 
 /// The longest that one command of a step may take; beyond it the command hangs and is killed.
@@ -23,26 +31,51 @@ const STEPS: &[Step] = &[
     Step {
         name: "tools",
         about: "browsers, CometBFT, promtool, valgrind; npm packages",
-        run: tools,
+        run: Run::Alone(tools),
     },
-    Step { name: "fmt", about: "formatting", run: fmt },
-    Step { name: "lints", about: "clippy, warnings are errors", run: lints },
-    Step { name: "tests", about: "unit, property, simulation, integration tests", run: tests },
-    Step { name: "fuzz", about: "every parser: corpus, then 20 s of search", run: fuzz::test },
-    Step { name: "web", about: "type check and unit tests of the pages", run: web },
+    Step { name: "fmt", about: "formatting", run: Run::Alone(fmt) },
+    Step { name: "lints", about: "clippy, warnings are errors", run: Run::Alone(lints) },
     Step {
-        name: "quickstart",
-        about: "each quick start, from its own text",
-        run: quickstart::test,
+        name: "tests",
+        about: "unit, property, simulation, integration tests",
+        run: Run::Alone(tests),
     },
-    Step { name: "ops", about: "units, compose, rules, every query over a node", run: ops::test },
-    Step { name: "browsers", about: "scenarios in Chromium and Firefox", run: browser::test },
+    Step {
+        name: "perturb",
+        about: "a network of nodes, disturbed for five minutes beside the next two steps",
+        run: Run::Beside { begin: perturb::begin, until: "instructions" },
+    },
+    Step {
+        name: "fuzz",
+        about: "every parser: corpus, then 20 s of search",
+        run: Run::Alone(fuzz::test),
+    },
     Step {
         name: "instructions",
         about: "counts per packet, against the baseline",
-        run: instructions,
+        run: Run::Alone(instructions),
     },
-    Step { name: "requirements", about: "the table, the module map", run: requirements },
+    Step { name: "web", about: "type check and unit tests of the pages", run: Run::Alone(web) },
+    Step {
+        name: "quickstart",
+        about: "each quick start, from its own text",
+        run: Run::Alone(quickstart::test),
+    },
+    Step {
+        name: "ops",
+        about: "units, compose, rules, every query over a node",
+        run: Run::Alone(ops::test),
+    },
+    Step {
+        name: "browsers",
+        about: "scenarios in Chromium and Firefox",
+        run: Run::Alone(browser::test),
+    },
+    Step {
+        name: "requirements",
+        about: "the table, the module map",
+        run: Run::Alone(requirements),
+    },
 ];
 
 /// Runs every step, or one.
@@ -75,19 +108,46 @@ pub fn test(workspace: &Workspace, only: Option<&str>, skip_browser: bool) -> Re
 }
 
 fn run_steps(workspace: &Workspace, steps: &[&Step], tally: &mut Tally) -> Result<()> {
+    let mut beside: Option<Beside> = None;
     for (index, step) in steps.iter().enumerate() {
         let head = format!("[{}/{}] {}", index + 1, steps.len(), step.name);
         println!("{head}: {}", step.about);
         let started = Instant::now();
-        let outcome = (step.run)(workspace, tally);
-        let took = whole_seconds(started.elapsed());
-        match outcome {
-            Ok(()) => println!("{head} … {took}"),
-            Err(error) => {
-                println!("{head} failed after {took}");
-                println!("this step alone: cargo xtask test --only {}", step.name);
-                return Err(error).with_context(|| format!("step {}", step.name));
-            }
+        let outcome = match step.run {
+            Run::Alone(run) => run(workspace, tally),
+            Run::Beside { begin, until } => begin(workspace, tally).map(|run| {
+                beside = Some(Beside { run, head: head.clone(), name: step.name, until, started });
+            }),
+        };
+        report(step.name, &head, started, outcome)?;
+        let is_last = index + 1 == steps.len();
+        if let Some(Beside { run, head, name, started, .. }) =
+            beside.take_if(|beside| is_last || beside.until == step.name)
+        {
+            println!("{head}: its end is awaited");
+            report(name, &head, started, run.join(tally))?;
+        }
+    }
+    Ok(())
+}
+
+/// A step that goes on beside others. It is ended where one of those fails.
+struct Beside {
+    run: perturb::Run,
+    head: String,
+    name: &'static str,
+    until: &'static str,
+    started: Instant,
+}
+
+fn report(name: &str, head: &str, started: Instant, outcome: Result<()>) -> Result<()> {
+    let took = whole_seconds(started.elapsed());
+    match outcome {
+        Ok(()) => println!("{head} … {took}"),
+        Err(error) => {
+            println!("{head} failed after {took}");
+            println!("this step alone: cargo xtask test --only {name}");
+            return Err(error).with_context(|| format!("step {name}"));
         }
     }
     Ok(())
