@@ -5,23 +5,36 @@
 //! [`link::Link`]s; after every call all that follows from it is in those outboxes or in queues.
 //! The edge (`http`, `ws`) moves bytes. Who hosts it fills the [`Ports`].
 
+pub mod coordinator;
+pub mod http;
 pub mod identity;
 pub mod limits;
 pub mod link;
+pub mod peers;
 pub mod queue;
+pub mod room;
 pub mod signaling;
+pub mod state;
 pub mod tokens;
 pub mod wire;
 pub mod ws;
 
+mod answers;
 mod clock;
 mod error;
+mod figures;
+mod intake;
 mod options;
 mod ports;
+mod sessions;
 mod shards;
+mod turn;
 
 pub use clock::Now;
+pub use coordinator::{Coordinator, JoinRequest};
 pub use error::Refusal;
+pub use figures::Figures;
 pub use limits::{Limits, Rate};
 pub use options::{Cors, Mode, Options, OptionsError, STUN_DEFAULT, Turn, TurnSecret};
 pub use ports::{Admission, Applicant, Directory, MediaControl, PortFuture, Ports, Refused};
+pub use sessions::Caller;

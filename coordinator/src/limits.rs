@@ -21,6 +21,8 @@ pub struct Limits {
     pub broadcast_bytes_max: usize,
     /// What waits for a peer; see the rule of [`crate::queue`].
     pub queue_signals_max: usize,
+    /// Bytes that wait for a peer, likewise.
+    pub queue_bytes_max: usize,
     /// How long a signal waits; then it is forgotten.
     pub queue_ttl_ms: u64,
     /// Signals, broadcasts and messages per node; beyond it `rate_limited`.
@@ -74,6 +76,7 @@ impl Default for Limits {
             message_bytes_max: base64_chars(16 << 10),
             broadcast_bytes_max: base64_chars(4 << 10),
             queue_signals_max: 256,
+            queue_bytes_max: 2 << 20,
             queue_ttl_ms: 60_000,
             signals: Rate { per_minute: 50 * 60, burst: 200 },
             joins: Rate { per_minute: 10, burst: 20 },

@@ -178,6 +178,10 @@ impl Link {
         lock(&self.outbox).waker = Some(cx.waker().clone());
     }
 
+    pub(crate) fn is_aborted(&self) -> bool {
+        lock(&self.outbox).end == End::Aborted
+    }
+
     pub fn is_open(&self) -> bool {
         lock(&self.outbox).end == End::Open
     }

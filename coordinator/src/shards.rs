@@ -34,6 +34,15 @@ impl<K: Hash + Eq, V> Shards<K, V> {
         self.shards.iter().map(lock)
     }
 
+    /// How many pieces there are, for who walks them without holding any.
+    pub(crate) fn pieces(&self) -> usize {
+        self.shards.len()
+    }
+
+    pub(crate) fn piece(&self, index: usize) -> MutexGuard<'_, HashMap<K, V>> {
+        lock(&self.shards[index])
+    }
+
     /// Entries in all; a moment's sum.
     pub(crate) fn len(&self) -> usize {
         self.each().map(|shard| shard.len()).sum()

@@ -5,5 +5,9 @@
 //! server's frame is not masked, so a frame for many receivers is made once and shared by
 //! reference; no library hands out its encoded frames.
 
+mod batch;
 pub mod deflate;
 pub mod frame;
+pub(crate) mod socket;
+pub(crate) mod talk;
+pub(crate) mod upgrade;
