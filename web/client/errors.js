@@ -5,7 +5,7 @@
  * @typedef {"bad_request" | "unauthenticated" | "payment_required" | "forbidden" | "unknown_room" | "not_found"
  *   | "unknown_peer" | "id_taken" | "too_large" | "room_full" | "rate_limited" | "internal" | "draining"
  *   | "unreachable" | "timeout" | "closed" | "no_webrtc" | "no_identity" | "no_cryptography"
- *   | "no_channel" | "backpressure" | "bad_frame" | "bad_signature" | "unverified_peer" | "bad_invite"
+ *   | "bad_frame" | "bad_signature" | "unverified_peer" | "bad_invite"
  *   | "bad_key"} ErrorCode
  */
 

@@ -7,6 +7,7 @@ import { KIND } from "./framing.js";
 import { checkFingerprint, isKeyId } from "./identity.js";
 import { Link } from "./link.js";
 import { Relay } from "./relay.js";
+import { Rooms } from "./rooms.js";
 import { SutantraSignaling } from "./signaling.js";
 
 /** @typedef {import("./framing.js").Message} Message */
@@ -66,8 +67,7 @@ export class WebRTCPeer extends EventEmitter {
   #RTCPeerConnection;
   /** @type {Map<string, Link>} */
   #links = new Map();
-  /** @type {Map<string, Map<string, Member>>} */
-  #rooms = new Map();
+  #rooms = new Rooms();
   /** @type {Map<string, { candidate: any, meta: SignalMeta }[]>} */
   #early = new Map();
   /** @type {Map<string, { resolve: () => void, reject: (error: SutantraError) => void, promise: Promise<void> }>} */
@@ -100,12 +100,12 @@ export class WebRTCPeer extends EventEmitter {
 
   /** Rooms that this peer is in. @returns {string[]} */
   get rooms() {
-    return [...this.#rooms.keys()];
+    return this.#rooms.names;
   }
 
   /** Others in a room, as far as this peer knows. @param {string} room @returns {Member[]} */
   members(room) {
-    return [...(this.#rooms.get(room)?.values() ?? [])];
+    return this.#rooms.members(room);
   }
 
   /** Peers with an open channel. @returns {string[]} */
@@ -186,7 +186,7 @@ export class WebRTCPeer extends EventEmitter {
    * @returns {Promise<void>} once the channel is open
    */
   async connectToPeer(peerId) {
-    const room = this.#sharedRoom(peerId);
+    const room = this.#rooms.shared(peerId);
     if (room === null && !this.#links.has(peerId)) {
       throw new SutantraError("unknown_peer", `${peerId} is in no room of ours: join the room where it is first`, { peerId });
     }
@@ -209,7 +209,7 @@ export class WebRTCPeer extends EventEmitter {
       if (this.#links.size >= LINKS_MAX) {
         throw new SutantraError("room_full", `there are ${LINKS_MAX} connections already: disconnect from somebody first`, { peerId });
       }
-      link = this.#link(peerId, meta.room ?? this.#sharedRoom(peerId) ?? "");
+      link = this.#link(peerId, meta.room ?? this.#rooms.shared(peerId) ?? "");
     }
     const offered = link.offered(sdpOf(offer), meta);
     const early = this.#early.get(peerId) ?? [];
@@ -286,7 +286,7 @@ export class WebRTCPeer extends EventEmitter {
    */
   async relay(peerId, message, { kind = KIND.APPLICATION, room, over = "any" } = {}) {
     const signaling = this.#signalling();
-    const shared = room ?? this.#sharedRoom(peerId);
+    const shared = room ?? this.#rooms.shared(peerId);
     if (shared === null) throw new SutantraError("unknown_peer", `${peerId} is in no room of ours: join the room where it is first`, { peerId });
     if (over === "websocket" && signaling.transport !== "websocket") {
       throw new SutantraError("closed", "there is no WebSocket to the coordinator now: wait for it, or use the HttpTransport", { peerId });
@@ -315,13 +315,7 @@ export class WebRTCPeer extends EventEmitter {
   /** @param {import("./signaling.js").Joined} joined */
   #joined({ room, peers, iceServers, again }) {
     if (!this.#options.iceServers && iceServers.length > 0) this.iceServers = iceServers;
-    const before = this.#rooms.get(room);
-    const members = new Map(peers.map((member) => [member.nodeId, member]));
-    // A coordinator that began anew has not heard yet of everybody whom our channels still reach.
-    for (const [peerId, member] of before ?? []) {
-      if (!members.has(peerId) && this.#links.get(peerId)?.open) members.set(peerId, member);
-    }
-    this.#rooms.set(room, members);
+    this.#rooms.enter(room, peers, (peerId) => this.#links.get(peerId)?.open === true);
     for (const member of peers) {
       void this.#relay.learn(member.nodeId, member.metadata?.pk);
       const link = this.#links.get(member.nodeId);
@@ -335,10 +329,8 @@ export class WebRTCPeer extends EventEmitter {
 
   /** @param {string} room @param {Member} member */
   #peerJoined(room, member) {
-    const members = this.#rooms.get(room);
-    if (!members || member.nodeId === this.nodeId) return;
-    const isNew = !members.has(member.nodeId);
-    members.set(member.nodeId, member);
+    if (member.nodeId === this.nodeId || !this.rooms.includes(room)) return;
+    const isNew = this.#rooms.add(room, member);
     void this.#relay.learn(member.nodeId, member.metadata?.pk);
     // The newcomer offers; what we may have sent before it came, we send again.
     void this.#links.get(member.nodeId)?.revive({ newcomer: false });
@@ -347,9 +339,9 @@ export class WebRTCPeer extends EventEmitter {
 
   /** @param {string} room @param {string} peerId */
   #peerLeft(room, peerId) {
-    if (!this.#rooms.get(room)?.delete(peerId)) return;
+    if (!this.#rooms.remove(room, peerId)) return;
     this.emit("peer-left", room, peerId);
-    if (this.#sharedRoom(peerId) !== null) return;
+    if (this.#rooms.shared(peerId) !== null) return;
     this.#forgetReturn(peerId);
     this.#early.delete(peerId);
     const link = this.#links.get(peerId);
@@ -359,20 +351,12 @@ export class WebRTCPeer extends EventEmitter {
 
   /** @param {string} room @param {{ keepOpen?: boolean }} [how] */
   #leftRoom(room, { keepOpen = false } = {}) {
-    const members = this.#rooms.get(room);
-    this.#rooms.delete(room);
-    for (const peerId of members?.keys() ?? []) {
+    for (const peerId of this.#rooms.leave(room)) {
       const link = this.#links.get(peerId);
-      if (this.#sharedRoom(peerId) !== null) continue;
+      if (this.#rooms.shared(peerId) !== null) continue;
       this.#forgetReturn(peerId);
       if (link && !(keepOpen && link.open)) link.close("local");
     }
-  }
-
-  /** @param {string} peerId @returns {string | null} */
-  #sharedRoom(peerId) {
-    for (const [room, members] of this.#rooms) if (members.has(peerId)) return room;
-    return null;
   }
 
   /** @param {any} signal */
@@ -406,7 +390,7 @@ export class WebRTCPeer extends EventEmitter {
 
   /** The key that a member shows in its metadata. @param {string} peerId @param {string} room */
   async #shownKey(peerId, room) {
-    const shown = this.#rooms.get(room)?.get(peerId)?.metadata?.pk;
+    const shown = this.#rooms.member(room, peerId)?.metadata?.pk;
     if (shown) return shown;
     // A join over HTTP is not told the others' metadata.
     const members = await this.signaling?.peers(room);
@@ -435,7 +419,7 @@ export class WebRTCPeer extends EventEmitter {
         message: ({ data, kind, label, signed }) => {
           this.emit("message", peerId, data, { kind, label, room: null, relayed: false, verified: verified || signed });
         },
-        present: () => this.signaling !== null && this.#sharedRoom(peerId) !== null,
+        present: () => this.signaling !== null && this.#rooms.shared(peerId) !== null,
         lost: (why) => this.emit("peer-disconnected", peerId, why),
         closed: (why) => this.#closed(link, why),
         error: (error) => this.#failed(error, peerId),
@@ -456,7 +440,7 @@ export class WebRTCPeer extends EventEmitter {
 
   /** @param {Link} link @param {import("./link.js").OutSignal} signal @param {string} sid */
   async #sendSignal({ peerId, room }, signal, sid) {
-    const shared = this.#rooms.get(room)?.has(peerId) ? room : (this.#sharedRoom(peerId) ?? room);
+    const shared = this.#rooms.member(room, peerId) ? room : (this.#rooms.shared(peerId) ?? room);
     const vouched = "sdp" in signal && this.identity ? await this.identity.signFingerprint({ to: peerId, room: shared, sdp: signal.sdp }) : {};
     // An ICE restart of a channel that outlived its coordinator waits until there is one again.
     if (this.signaling) await this.signaling.send({ ...signal, to: peerId, room: shared, ...(sid ? { sid } : {}), ...vouched });
@@ -504,7 +488,7 @@ export class WebRTCPeer extends EventEmitter {
     returning.tries += 1;
     if (returning.tries > RECONNECTS_MAX) return void this.#returning.delete(peerId);
     returning.timer = setTimeout(() => {
-      const room = this.#sharedRoom(peerId);
+      const room = this.#rooms.shared(peerId);
       if (room !== null && !this.#links.has(peerId)) void this.#link(peerId, room).start();
     }, 1000 + returning.backoff.next());
   }
