@@ -542,3 +542,6 @@ pub enum Role {
     /// The peer does.
     Answerer,
 }
+
+#[cfg(test)]
+mod tests;
