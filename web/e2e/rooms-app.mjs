@@ -11,6 +11,7 @@ import { parseArgs } from "node:util";
 import { RelayNode } from "./lib/node.mjs";
 import { Program } from "./lib/program.mjs";
 import { must, pause, run, until } from "./lib/scenario.mjs";
+import { TurnServer } from "./lib/turn.mjs";
 
 const { values } = parseArgs({
   options: {
@@ -28,7 +29,9 @@ const COPY_MS = 500;
 const endings = [];
 
 await run(async (start) => {
-  const node = values.base ? { base: values.base, end: async () => {} } : await RelayNode.start(values.node, () => ["--stun", "stun:127.0.0.1:9"]);
+  const stun = await TurnServer.start();
+  endings.push(() => stun.end());
+  const node = values.base ? { base: values.base, end: async () => {} } : await RelayNode.start(values.node, () => ["--stun", stun.stunUrl]);
   endings.push(() => node.end());
   const outcomes = [];
   for (const transport of values.transports.split(",")) {

@@ -9,6 +9,7 @@ import { parseArgs } from "node:util";
 import { bothWays, nodePeer, pagePeer } from "./lib/peers.mjs";
 import { RelayNode } from "./lib/node.mjs";
 import { must, pause, run, until } from "./lib/scenario.mjs";
+import { TurnServer } from "./lib/turn.mjs";
 
 const { values } = parseArgs({ options: { node: { type: "string", default: "../target/release/sutantra-node" }, base: { type: "string" } } });
 
@@ -19,7 +20,9 @@ const SETTLE_MS = 1500;
 const endings = [];
 
 await run(async (start) => {
-  const node = values.base ? { base: values.base, end: async () => {} } : await RelayNode.start(values.node, () => ["--stun", "stun:127.0.0.1:9"]);
+  const stun = await TurnServer.start();
+  endings.push(() => stun.end());
+  const node = values.base ? { base: values.base, end: async () => {} } : await RelayNode.start(values.node, () => ["--stun", stun.stunUrl]);
   endings.push(() => node.end());
   const [chromium, firefox] = [await start("chromium"), await start("firefox")];
   const wish = (/** @type {string} */ name) => ({ base: node.base, room: "mesh", name });

@@ -8,6 +8,7 @@ import { parseArgs } from "node:util";
 import { bothWays, linked, nodePeer, pagePeer } from "./lib/peers.mjs";
 import { RelayNode } from "./lib/node.mjs";
 import { must, run, until } from "./lib/scenario.mjs";
+import { TurnServer } from "./lib/turn.mjs";
 
 const { values } = parseArgs({ options: { node: { type: "string", default: "../target/release/sutantra-node" }, times: { type: "string", default: "1" } } });
 
@@ -20,7 +21,9 @@ const TALK_MS = 50;
 const endings = [];
 
 await run(async (start) => {
-  const node = await RelayNode.start(values.node, () => ["--stun", "stun:127.0.0.1:9"]);
+  const stun = await TurnServer.start();
+  endings.push(() => stun.end());
+  const node = await RelayNode.start(values.node, () => ["--stun", stun.stunUrl]);
   endings.push(() => node.end());
   const chromium = await start("chromium");
   const wish = (/** @type {string} */ name, /** @type {string} */ room) => ({ base: node.base, room, name });

@@ -83,6 +83,8 @@ const COMMANDS = {
 };
 
 const lines = createInterface({ input: process.stdin });
+// Others hear at once of who leaves politely, and else when it has been silent long enough.
+for (const signal of /** @type {const} */ (["SIGINT", "SIGTERM"])) process.once(signal, () => lines.close());
 for await (const line of lines) {
   const [, command, rest = ""] = /^\/(\w+)\s*(.*)$/.exec(line.trim()) ?? [];
   try {
@@ -94,5 +96,5 @@ for await (const line of lines) {
 }
 app.close();
 await peer.leaveRoom(values.room).catch(() => {});
-peer.disconnectFromCoordinator();
-process.exit();
+peer.close();
+process.stdout.write("", () => process.exit());

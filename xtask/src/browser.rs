@@ -113,6 +113,12 @@ pub const SCENARIOS: &[Scenario] = &[
         thorough: &["--rounds", "100"],
         node: NodeOf::Script,
     },
+    rooms("rooms", "rooms", &[]),
+    // No way but through coturn.
+    rooms("rooms-turn", "rooms", &["--relay-only"]),
+    rooms("rooms-mesh", "rooms-mesh", &[]),
+    rooms("rooms-app", "rooms-app", &[]),
+    Scenario { thorough: &["--times", "5"], ..rooms("rooms-restart", "rooms-restart", &[]) },
     Scenario {
         name: "loss",
         script: "loss",
@@ -153,6 +159,14 @@ const fn publish_and_watch(name: &'static str, arguments: &'static [&'static str
         thorough: WATCH_THOROUGH,
         node: NodeOf::Ours,
     }
+}
+
+const fn rooms(
+    name: &'static str,
+    script: &'static str,
+    arguments: &'static [&'static str],
+) -> Scenario {
+    Scenario { name, script, arguments, quick: &[], thorough: &[], node: NodeOf::Script }
 }
 
 /// The longest that one scenario may take; beyond it the scenario hangs and is killed.

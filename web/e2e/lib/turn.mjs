@@ -34,6 +34,11 @@ export class TurnServer {
     return `turn:${USER}:${PASSWORD}@${this.host}:${this.port}`;
   }
 
+  /** As `--stun` takes it: the same server says addresses. */
+  get stunUrl() {
+    return `stun:${this.host}:${this.port}`;
+  }
+
   /** @returns {Promise<TurnServer>} when it answers */
   static async start() {
     const program = PROGRAMS.find(isProgram);
