@@ -10,6 +10,7 @@ import { SutantraError } from "./errors.js";
  * @property {string | null} [session]
  * @property {number} [timeoutMs]
  * @property {AbortSignal} [signal] ends it early
+ * @property {boolean} [keepalive] it outlives its page
  * @property {typeof globalThis.fetch} [fetch]
  */
 
@@ -35,7 +36,7 @@ const CODES = {
  * @returns {Promise<any>}
  * @throws {SutantraError} the coordinator's code; `unreachable`, `timeout`, or `closed` where `signal` ended it
  */
-export async function call(url, { method = "GET", body, session, timeoutMs = TIMEOUT_MS, signal, fetch = globalThis.fetch } = {}) {
+export async function call(url, { method = "GET", body, session, timeoutMs = TIMEOUT_MS, signal, keepalive = false, fetch = globalThis.fetch } = {}) {
   const limit = new AbortController();
   const timer = setTimeout(() => limit.abort(), timeoutMs);
   const end = () => limit.abort();
@@ -46,7 +47,7 @@ export async function call(url, { method = "GET", body, session, timeoutMs = TIM
   if (body !== undefined) headers["content-type"] = "application/json";
   if (session) headers["authorization"] = `Bearer ${session}`;
   try {
-    const init = { method, headers, signal: limit.signal, ...(body === undefined ? {} : { body: JSON.stringify(body) }) };
+    const init = { method, headers, keepalive, signal: limit.signal, ...(body === undefined ? {} : { body: JSON.stringify(body) }) };
     const response = await fetch(url, init);
     const answer = await response.json().catch(() => null);
     if (response.ok && answer !== null) return answer;

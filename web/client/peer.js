@@ -75,6 +75,12 @@ export class WebRTCPeer extends EventEmitter {
   /** @type {Map<string, { tries: number, backoff: Backoff, timer?: ReturnType<typeof setTimeout> }>} */
   #returning = new Map();
   #relay;
+  /** A page that goes away says so, because nothing of it lives on to say it later. */
+  #pageGone = () => {
+    const connections = [...this.connections.values()];
+    this.close();
+    for (const connection of connections) connection.close();
+  };
 
   /**
    * @param {string} nodeId `identity.nodeId` where there is an identity
@@ -131,6 +137,7 @@ export class WebRTCPeer extends EventEmitter {
     const signaling = new SutantraSignaling(url, this.nodeId, given);
     this.signaling = signaling;
     this.coordinatorUrl = signaling.url;
+    globalThis.addEventListener?.("pagehide", this.#pageGone);
     signaling.on("state", (state, over) => this.emit("state", state, over));
     signaling.on("joined", (joined) => this.#joined(joined));
     signaling.on("left", (room) => this.#leftRoom(room));
@@ -158,6 +165,7 @@ export class WebRTCPeer extends EventEmitter {
 
   /** Leaves everything and closes every channel. */
   close() {
+    globalThis.removeEventListener?.("pagehide", this.#pageGone);
     this.disconnectFromCoordinator();
     for (const { timer } of this.#returning.values()) clearTimeout(timer);
     this.#returning.clear();

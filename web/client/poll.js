@@ -125,7 +125,7 @@ export class PollCarrier {
   #post(path, body) {
     const posted = this.#posts.then(() =>
       this.#patiently(() =>
-        call(`${this.#base}/${path}`, { method: "POST", body, session: this.#session, fetch: this.#fetch, signal: this.#stop.signal }),
+        call(`${this.#base}/${path}`, { method: "POST", body, session: this.#session, fetch: this.#fetch, signal: this.#stop.signal, keepalive: path === "leave" }),
       ),
     );
     this.#posts = posted.catch((error) => {
