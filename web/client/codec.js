@@ -11,6 +11,7 @@ import {
   fragment,
   frame,
   fromBytes,
+  HEAD_BYTES,
   packBatch,
   parse,
   Reassembler,
@@ -22,7 +23,7 @@ import { SIGNATURE_BYTES } from "./identity.js";
 /** @typedef {import("./bytes.js").Bytes} Bytes */
 /** Messages that came in one frame. @typedef {{ kind: number, messages: (string | Bytes)[], signed: boolean }} Decoded */
 /**
- * Signs what precedes the signature. `seq` is in it, in the text and in front of the signature.
+ * Signs what precedes the signature, head (without FRAG) and `seq` included.
  * @typedef {(seq: bigint, covered: Uint8Array) => Promise<Uint8Array>} Sign
  */
 /** @typedef {(seq: bigint, covered: Uint8Array, signature: Uint8Array) => Promise<boolean>} Verify */
@@ -70,9 +71,10 @@ export class Encoder {
     }
     if (this.#sign) {
       const seq = this.#nextSeq++;
-      const covered = concat(body, seqBytes(seq));
-      body = concat(covered, await this.#sign(seq, covered));
       flags |= SIGNED;
+      const numbered = concat(body, seqBytes(seq));
+      // With the head, so that who carries it cannot turn a vote into chat.
+      body = concat(numbered, await this.#sign(seq, frame(flags, kind, numbered)));
     }
     if (body.length > ASSEMBLED_BYTES_MAX) throw tooLarge(body.length);
     const id = this.#nextId;
@@ -106,19 +108,19 @@ export class Decoder {
     const { flags, kind, body: sealed } = parse(whole);
     const signed = (flags & SIGNED) !== 0;
     if (mustBeSigned && !signed) throw badSignature("a message that passed through others has none");
-    let body = signed ? await this.#open(sealed) : sealed;
+    let body = signed ? await this.#open(whole) : sealed;
     if (flags & DEFLATE) body = await inflate(body);
     const parts = flags & BATCH ? unpackBatch(body) : [body];
     return { kind, signed, messages: parts.map((part) => fromBytes((flags & BIN) !== 0, part)) };
   }
 
-  /** Checks the trailer and takes it off. @param {Uint8Array} sealed */
-  async #open(sealed) {
-    if (sealed.length < SEQ_BYTES + SIGNATURE_BYTES) throw badSignature("a signed frame has no room for one");
-    const covered = sealed.subarray(0, sealed.length - SIGNATURE_BYTES);
-    const signature = sealed.subarray(covered.length);
-    const body = covered.subarray(0, covered.length - SEQ_BYTES);
-    const seq = new DataView(covered.buffer, covered.byteOffset + body.length).getBigUint64(0);
+  /** Checks the trailer and takes it off. @param {Uint8Array} whole a frame without FRAG */
+  async #open(whole) {
+    const covered = whole.subarray(0, Math.max(whole.length - SIGNATURE_BYTES, 0));
+    const signature = whole.subarray(covered.length);
+    if (covered.length < HEAD_BYTES + SEQ_BYTES) throw badSignature("a signed frame has no room for one");
+    const body = covered.subarray(HEAD_BYTES, covered.length - SEQ_BYTES);
+    const seq = new DataView(covered.buffer, covered.byteOffset + covered.length - SEQ_BYTES).getBigUint64(0);
     if (!this.#verify) throw badSignature("the sender's key is not known");
     if (!(await this.#verify(seq, covered, signature))) throw badSignature("it is not the sender's");
     this.#seen(seq);

@@ -21,7 +21,7 @@ export const SIGNED = 16;
 export const KIND = Object.freeze({ APPLICATION: 0, PRRC: 1, COMMIT: 2, CONTROL: 3 });
 const KIND_MAX = 3;
 
-const HEAD_BYTES = 2;
+export const HEAD_BYTES = 2;
 const FRAGMENT_HEAD_BYTES = 8;
 /** An SCTP message; larger ones do not pass between all browsers. */
 export const SCTP_MESSAGE_BYTES_MAX = 16 * 1024;
