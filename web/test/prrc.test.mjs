@@ -4,6 +4,8 @@ import assert from "node:assert/strict";
 import test from "node:test";
 
 import { Announcements, CoherentCommitProtocol, CommitError, GlobalMemoryField, KIND, LearningRoom, PRRCChannel } from "../client/prrc/index.js";
+import { EventEmitter } from "../client/emitter.js";
+import { attach } from "../client/prrc/attach.js";
 import { makeProposal, makeVote } from "../client/prrc/ballot.js";
 import { World, newSigner } from "./prrc-world.mjs";
 
@@ -307,6 +309,72 @@ test("announcements go the same way under a topic of their own", async () => {
   assert.deepEqual(heard, ["maintenance at noon", "maintenance at noon", "maintenance at noon"]);
   await assert.rejects(() => feeds[0]?.share("") ?? Promise.resolve(), /1 to 8192 characters/);
   for (const { heard: insights } of world.members) assert.deepEqual(insights, []);
+});
+
+/** What a channel needs of a peer, moved by hand. */
+class HandPeer extends EventEmitter {
+  nodeId = "me";
+  signaling = new EventEmitter();
+  /** @type {string[]} */
+  connected = [];
+  /** @type {Record<string, string[]>} */
+  inRooms = {};
+  /** @type {[string, unknown, unknown][]} */
+  sent = [];
+  /** @type {[string, unknown, unknown][]} */
+  relayed = [];
+  members(/** @type {string} */ room) {
+    return (this.inRooms[room] ?? []).map((nodeId) => ({ nodeId }));
+  }
+  async send(/** @type {string} */ to, /** @type {unknown} */ data, /** @type {unknown} */ options) {
+    return this.sent.push([to, data, options]) > 0;
+  }
+  async relay(/** @type {string} */ to, /** @type {unknown} */ data, /** @type {unknown} */ options) {
+    this.relayed.push([to, data, options]);
+  }
+}
+
+// R81 R105
+test("a room's channel reaches its members over open links, and nobody of another room", () => {
+  const peer = new HandPeer();
+  const channel = new PRRCChannel("me", { room: "private" });
+  peer.inRooms = { private: ["me", "ada"], global: ["me", "ada", "eve"] };
+  peer.connected = ["eve"];
+  const end = attach(/** @type {any} */ (peer), channel, "webrtc");
+  assert.deepEqual([...channel.peers.keys()], [], "ada's link is not open, eve is elsewhere");
+  peer.connected = ["eve", "ada"];
+  peer.emit("peer-connected", "ada");
+  assert.deepEqual([...channel.peers.keys()], ["ada"]);
+  channel.broadcast("chat", { text: "hi" }, { kind: KIND.COMMIT });
+  assert.deepEqual(peer.sent, [["ada", '{"prrc":1,"room":"private","topic":"chat","body":{"text":"hi"}}', { kind: 2 }]]);
+  /** @type {unknown[]} */
+  const heard = [];
+  channel.handle("chat", (from, body) => void heard.push([from, body]));
+  const envelope = '{"prrc":1,"room":"private","topic":"chat","body":{}}';
+  for (const [from, kind] of /** @type {[string, number][]} */ ([["ada", 1], ["ada", 2], ["ada", 0], ["eve", 1]])) peer.emit("message", from, envelope, { kind });
+  assert.deepEqual(heard, [["ada", {}], ["ada", {}]], "kind 0 is another application's, and eve is no member");
+  peer.inRooms = { private: ["me"], global: ["me", "ada", "eve"] };
+  peer.emit("peer-left", "private", "ada");
+  assert.deepEqual([...channel.peers.keys()], [], "who has left the room hears no more of it, though its link is open");
+  end();
+  peer.inRooms = { private: ["ada"] };
+  peer.emit("peer-connected", "ada");
+  assert.equal(channel.peers.size, 0);
+});
+
+// R81 R105
+test("over the coordinator every member is reached, and whoever comes", () => {
+  for (const kind of /** @type {const} */ (["websocket", "http"])) {
+    const peer = new HandPeer();
+    const channel = new PRRCChannel("me", { room: "here" });
+    peer.inRooms = { here: ["ada"] };
+    attach(/** @type {any} */ (peer), channel, kind);
+    peer.inRooms = { here: ["ada", "grace"] };
+    peer.signaling.emit("joined", {});
+    channel.broadcast("chat", {});
+    assert.deepEqual(peer.relayed.map(([to, , options]) => [to, options]), ["ada", "grace"].map((to) => [to, { kind: 1, over: kind }]));
+  }
+  assert.throws(() => attach(/** @type {any} */ ({ signaling: null }), new PRRCChannel("me"), "http"), /call connectToCoordinator first/);
 });
 
 test("a signer that is not the channel's is refused at once", async () => {
