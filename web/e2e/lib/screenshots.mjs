@@ -22,6 +22,8 @@ export async function takeScreenshots(browser, base, stream, pathFor) {
     { name: "watch", path: `/watch/${stream}`, ready: "sutantra.state === 'playing'", then: "document.getElementById('unmute').click()" },
     { name: "watch-stats", path: `/watch/${stream}`, ready: "sutantra.state === 'playing'", then: "document.getElementById('show-stats').click()" },
     { name: "watch-waiting", path: "/watch/nobody-here", ready: "sutantra.state === 'waiting'" },
+    { name: "rooms", path: "/rooms", ready: "!document.getElementById('enter').disabled" },
+    { name: "rooms-inside", path: "/rooms#room=a-screenshot", ready: "!document.getElementById('enter').disabled", then: "(() => { document.getElementById('name').value = 'Ada'; document.getElementById('enter').click(); })()" },
     { name: "publish", path: "/publish", ready: "document.readyState === 'complete'" },
     { name: "publish-camera", path: "/publish", ready: "document.readyState === 'complete'", then: "document.getElementById('source-camera').click()" },
     {
