@@ -13,11 +13,11 @@ use anyhow::Context as _;
 
 use crate::{
     audit::{self, Audited},
-    faults::Patient,
     homes::Homes,
     load::{self, Counters},
     manifest::{At, Fault, Manifest, Run},
     node::{self, Disk, Node, Plan},
+    patient::Patient,
     ports::Ports,
     proxy::Proxy,
     report::{LoadReport, Report},

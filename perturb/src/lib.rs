@@ -22,6 +22,7 @@ pub mod ledger;
 pub mod load;
 pub mod manifest;
 pub mod node;
+pub mod patient;
 pub mod ports;
 pub mod process;
 pub mod proxy;

@@ -265,22 +265,27 @@ mod tests {
         (stream, answers)
     }
 
+    /// What is written comes back.
+    #[track_caller]
+    fn check_echo((stream, answers): &mut (TcpStream, mpsc::Receiver<u8>), bytes: &[u8]) {
+        stream.write_all(bytes).unwrap();
+        let all: Vec<u8> = bytes.iter().map(|_| answers.recv_timeout(LONG).unwrap()).collect();
+        assert_eq!(all, bytes);
+    }
+
     #[test]
     fn an_open_link_carries_bytes_both_ways() {
         let link = Link::start(echo()).unwrap();
-        let (mut stream, answers) = client(link.at());
-        stream.write_all(b"abc").unwrap();
-        let all: Vec<u8> = (0..3).map(|_| answers.recv_timeout(LONG).unwrap()).collect();
-        assert_eq!(all, b"abc");
+        check_echo(&mut client(link.at()), b"abc");
     }
 
     #[test]
     fn a_held_link_keeps_bytes_and_connections_until_it_is_open_again() {
         let link = Link::start(echo()).unwrap();
-        let (mut stream, answers) = client(link.at());
-        stream.write_all(b"a").unwrap();
-        assert_eq!(answers.recv_timeout(LONG), Ok(b'a'));
+        let mut first = client(link.at());
+        check_echo(&mut first, b"a");
         link.set(Mode::Held);
+        let (mut stream, answers) = first;
         stream.write_all(b"b").unwrap();
         // One that comes meanwhile gets no answer either.
         let (mut late, late_answers) = client(link.at());
@@ -296,26 +301,23 @@ mod tests {
     #[test]
     fn a_cut_link_closes_what_there_is_and_refuses_what_comes() {
         let link = Link::start(echo()).unwrap();
-        let (mut stream, answers) = client(link.at());
-        stream.write_all(b"a").unwrap();
-        assert_eq!(answers.recv_timeout(LONG), Ok(b'a'));
+        let mut first = client(link.at());
+        check_echo(&mut first, b"a");
         link.set(Mode::Cut);
-        assert_eq!(answers.recv_timeout(LONG), Err(mpsc::RecvTimeoutError::Disconnected));
+        assert_eq!(first.1.recv_timeout(LONG), Err(mpsc::RecvTimeoutError::Disconnected));
         let (_refused, nothing) = client(link.at());
         assert_eq!(nothing.recv_timeout(LONG), Err(mpsc::RecvTimeoutError::Disconnected));
         link.set(Mode::Open);
-        let (mut again, answers) = client(link.at());
-        again.write_all(b"b").unwrap();
-        assert_eq!(answers.recv_timeout(LONG), Ok(b'b'));
+        check_echo(&mut client(link.at()), b"b");
     }
 
     #[test]
     fn a_held_link_that_is_cut_loses_what_it_held() {
         let link = Link::start(echo()).unwrap();
-        let (mut stream, answers) = client(link.at());
-        stream.write_all(b"a").unwrap();
-        assert_eq!(answers.recv_timeout(LONG), Ok(b'a'));
+        let mut first = client(link.at());
+        check_echo(&mut first, b"a");
         link.set(Mode::Held);
+        let (mut stream, answers) = first;
         stream.write_all(b"b").unwrap();
         link.set(Mode::Cut);
         assert_eq!(answers.recv_timeout(LONG), Err(mpsc::RecvTimeoutError::Disconnected));
