@@ -358,7 +358,7 @@ export class Link {
   /** @param {RTCPeerConnectionState} state */
   #connectionChanged(state) {
     const courtesy = this.#initiator ? 0 : this.#timings.courtesyMs;
-    if (state === "connected" && this.open) {
+    if (state === "connected" && this.open && this.connection?.signalingState === "stable") {
       this.#tries = 0;
       clearTimeout(this.#timer);
     } else if (state === "disconnected") {
@@ -374,18 +374,25 @@ export class Link {
   #retry() {
     return this.#turn(async () => {
       const { connection } = this;
-      if (!connection || (this.open && connection.connectionState === "connected")) return;
+      if (!connection) return;
+      const works = this.open && connection.connectionState === "connected";
+      const asked = connection.signalingState === "have-local-offer";
+      if (works && !asked) return;
       if (!this.#ports.present()) {
         // Nobody would hear an offer: the network comes back by itself, or the channel is over.
         if (connection.connectionState !== "disconnected") this.close("left");
         return;
       }
       this.#tries += 1;
-      if (this.#tries > TRIES_MAX) {
+      if (this.#tries > TRIES_MAX && works) {
+        // The network came back by itself, and nobody answers what we asked meanwhile.
+        this.#tries = 0;
+        await connection.setLocalDescription({ type: "rollback" });
+      } else if (this.#tries > TRIES_MAX) {
         const message = `${this.peerId} cannot be reached in ${TRIES_MAX} tries: add a TURN server, or wait until it comes back`;
         this.#ports.error(new SutantraError("unreachable", message, { peerId: this.peerId }));
         this.close("unreachable");
-      } else if (connection.signalingState === "have-local-offer") {
+      } else if (asked) {
         this.#arm(this.#timings.retryMs, () => this.#retry());
         await this.#sendDescription();
       } else if (connection.signalingState === "stable") {
