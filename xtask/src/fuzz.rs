@@ -9,7 +9,8 @@ use crate::tally::Tally;
 use crate::workspace::Workspace;
 
 /// Each a workspace of its own, built with coverage instrumentation.
-pub const CRATES: [&str; 3] = ["chain-types/fuzz", "consensus-abci/fuzz", "sfu/fuzz"];
+pub const CRATES: [&str; 4] =
+    ["chain-types/fuzz", "consensus-abci/fuzz", "coordinator/fuzz", "sfu/fuzz"];
 /// How long a test searches in each target.
 const TEST_SEARCH: Duration = Duration::from_secs(20);
 /// Building the instrumented crates, beyond the search itself.
