@@ -360,7 +360,7 @@ mod tests {
         };
         assert_eq!(with(0, 0x80), StunError::Header);
         assert_eq!(with(4, 0), StunError::Header);
-        assert_eq!(with(1, 0x05), StunError::Method(0x085));
+        assert_eq!(with(1, 0x05), StunError::Method(0x005));
         assert_eq!(with(22, 0xFF), StunError::Attribute);
     }
 

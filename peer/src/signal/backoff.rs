@@ -52,7 +52,9 @@ mod tests {
             );
         }
         let mut backoff = Backoff::default();
-        (0..9).for_each(|_| drop(backoff.next_wait(None, &mut rng)));
+        (0..9).for_each(|_| {
+            backoff.next_wait(None, &mut rng);
+        });
         backoff.reset();
         assert!(backoff.next_wait(None, &mut rng) <= FIRST);
     }
