@@ -111,8 +111,9 @@ export class PollCarrier {
     url.searchParams.set("nodeId", this.#nodeId);
     url.searchParams.set("cursor", String(this.#cursor));
     url.searchParams.set("timeout", String(POLL_MS));
-    const answer = await this.#patiently(() =>
-      call(url, { session: this.#session, fetch: this.#fetch, timeoutMs: POLL_MS + POLL_MARGIN_MS, signal: this.#stop.signal }),
+    const answer = await patiently(
+      () => call(url, { session: this.#session, fetch: this.#fetch, timeoutMs: POLL_MS + POLL_MARGIN_MS, signal: this.#stop.signal }),
+      this.#stop.signal,
     );
     if (Number.isSafeInteger(answer.cursor)) {
       if (answer.cursor < this.#cursor) throw new SutantraError("unknown_peer", "the coordinator began anew");
@@ -123,11 +124,10 @@ export class PollCarrier {
 
   /** @param {string} path @param {object} body @returns {Promise<any>} */
   #post(path, body) {
-    const posted = this.#posts.then(() =>
-      this.#patiently(() =>
-        call(`${this.#base}/${path}`, { method: "POST", body, session: this.#session, fetch: this.#fetch, signal: this.#stop.signal, keepalive: path === "leave" }),
-      ),
-    );
+    const { signal } = this.#stop;
+    const post = () =>
+      call(`${this.#base}/${path}`, { method: "POST", body, session: this.#session, fetch: this.#fetch, signal, keepalive: path === "leave" });
+    const posted = this.#posts.then(() => patiently(post, signal));
     this.#posts = posted.catch((error) => {
       // Who is a stranger to the coordinator has to introduce itself again.
       if (error.code !== "unauthenticated" && error.code !== "unreachable") return;
@@ -136,18 +136,22 @@ export class PollCarrier {
     });
     return posted;
   }
+}
 
-  /** Waits as long as the coordinator asks. @template T @param {() => Promise<T>} attempt @returns {Promise<T>} */
-  async #patiently(attempt) {
-    const backoff = new Backoff();
-    for (let tries = 1; ; tries += 1) {
-      try {
-        return await attempt();
-      } catch (error) {
-        const { code, retryAfterMs } = asSutantraError(error);
-        if (code !== "rate_limited" || tries === POST_TRIES_MAX) throw error;
-        await pause(backoff.next(retryAfterMs), this.#stop.signal);
-      }
+/**
+ * Waits as long as the coordinator asks, and tries again.
+ * @template T @param {() => Promise<T>} attempt @param {AbortSignal} signal that ends the waiting early
+ * @returns {Promise<T>}
+ */
+export async function patiently(attempt, signal) {
+  const backoff = new Backoff();
+  for (let tries = 1; ; tries += 1) {
+    try {
+      return await attempt();
+    } catch (error) {
+      const { code, retryAfterMs } = asSutantraError(error);
+      if (code !== "rate_limited" || tries === POST_TRIES_MAX) throw error;
+      await pause(backoff.next(retryAfterMs), signal);
     }
   }
 }

@@ -4,7 +4,8 @@ import { Backoff } from "./backoff.js";
 import { EventEmitter } from "./emitter.js";
 import { asSutantraError, SutantraError } from "./errors.js";
 import { call } from "./http.js";
-import { pause, PollCarrier } from "./poll.js";
+import { Pace } from "./pace.js";
+import { patiently, pause, PollCarrier } from "./poll.js";
 import { SocketCarrier } from "./socket.js";
 
 /** @typedef {"auto" | "websocket" | "poll"} TransportChoice */
@@ -24,6 +25,8 @@ import { SocketCarrier } from "./socket.js";
 const OUTBOX_MAX = 256;
 /** Polling, where a WebSocket is wished for, is left after so long to try the WebSocket again. */
 const UPGRADE_AFTER_MS = 60_000;
+/** A connection that held for so long was a good one. */
+const STEADY_MS = 10_000;
 /** Refusals of a hello that no waiting mends. */
 const FATAL = new Set(["bad_request", "unauthenticated", "payment_required", "forbidden", "id_taken", "not_found", "no_cryptography"]);
 /** Refusals of a join that may pass. */
@@ -56,8 +59,12 @@ export class SutantraSignaling extends EventEmitter {
   #cursor = 0;
   /** @type {any[]} */
   #outbox = [];
+  #pace = new Pace();
+  /** Messages over HTTP beside another carrier keep their order too. @type {Promise<unknown>} */
+  #posts = Promise.resolve();
   #stop = new AbortController();
   #backoff;
+  #openedAt = 0;
   /** @type {Promise<void> | null} */
   #running = null;
 
@@ -125,6 +132,7 @@ export class SutantraSignaling extends EventEmitter {
   async send(message) {
     if (this.state === "closed") throw new SutantraError("closed", "signalling was closed: connect again");
     this.emit("sent", message);
+    if (this.state === "open") await this.#pace.turn();
     if (this.state === "open" && this.#carrier) return this.#carrier.signal(message);
     if (this.#outbox.length === OUTBOX_MAX) {
       const candidate = this.#outbox.findIndex(({ type }) => type === "ice-candidate");
@@ -136,7 +144,13 @@ export class SutantraSignaling extends EventEmitter {
   /** Sends a signal over HTTP, whatever carries the others. @param {{ type: string, to: string, room: string, data: string }} message */
   async post({ data, ...message }) {
     this.emit("sent", { ...message, data });
-    await this.call("signal", { method: "POST", body: { ...message, from: this.nodeId, payload: { data } } });
+    const body = { ...message, from: this.nodeId, payload: { data } };
+    const posted = this.#posts.then(async () => {
+      await this.#pace.turn();
+      await patiently(() => this.call("signal", { method: "POST", body }), this.#stop.signal);
+    });
+    this.#posts = posted.catch(() => {});
+    await posted;
   }
 
   /** To everybody in a room, by the coordinator. @param {string} room @param {string} data a signed frame in base64, at most 4 KiB */
@@ -218,8 +232,9 @@ export class SutantraSignaling extends EventEmitter {
         this.emit("error", error);
         return reject(error);
       }
-      if (welcomed) this.#backoff.reset();
-      else this.emit("error", error);
+      // A connection that ends as soon as it began is no success.
+      if (welcomed && Date.now() - this.#openedAt > STEADY_MS) this.#backoff.reset();
+      if (!welcomed) this.emit("error", error);
       this.#setState("waiting");
       this.#move(error);
       await pause(this.#backoff.next(error.retryAfterMs), this.#stop.signal);
@@ -327,6 +342,7 @@ export class SutantraSignaling extends EventEmitter {
       this.#outbox = this.#outbox.filter(({ type }) => type === "message");
     }
     this.transport = carrier?.kind ?? null;
+    this.#openedAt = Date.now();
     this.#setState("open");
     for (const [room] of fresh) await this.#rejoin(room);
     if (this.#carrier !== carrier) return;
@@ -405,7 +421,8 @@ export class SutantraSignaling extends EventEmitter {
   #refused(error, caused) {
     if (error.code === "rate_limited" && caused && this.transport === "websocket") {
       const carrier = this.#carrier;
-      void pause(this.#backoff.next(error.retryAfterMs ?? 1000), this.#stop.signal).then(() => {
+      this.#pace.hold(error.retryAfterMs ?? 1000);
+      void this.#pace.turn().then(() => {
         // A connection that came since began with its own.
         if (this.#carrier === carrier && this.state === "open") void carrier?.signal(caused).catch(() => {});
       });
