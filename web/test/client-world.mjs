@@ -436,7 +436,11 @@ export class FakeConnection extends EventTarget {
     this.localDescription = description;
     this.signalingState = description.type === "offer" ? "have-local-offer" : "stable";
     const candidate = { candidate: `candidate:1 1 udp 1 127.0.0.1 9 typ host ufrag ${this.ufrag}`, usernameFragment: this.ufrag };
-    queueMicrotask(() => this.dispatchEvent(Object.assign(new Event("icecandidate"), { candidate })));
+    queueMicrotask(() => {
+      // From then on the description names it, as it does in browsers.
+      if (this.localDescription === description) this.localDescription = { ...description, sdp: `${description.sdp}a=candidate\r\n` };
+      this.dispatchEvent(Object.assign(new Event("icecandidate"), { candidate }));
+    });
     this.#net.settle();
   }
 
@@ -445,7 +449,7 @@ export class FakeConnection extends EventTarget {
     this.#must(description.type === "offer" ? "stable" : "have-local-offer");
     this.remoteDescription = description;
     this.signalingState = description.type === "offer" ? "have-remote-offer" : "stable";
-    this.candidates = 0;
+    this.candidates = (description.sdp.match(/^a=candidate/gm) ?? []).length;
     this.#net.settle();
   }
 
