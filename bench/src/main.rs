@@ -19,7 +19,7 @@ use bench::screen::Show;
 use bench::signal::Target;
 use bench::socket::Gro;
 use bench::trace::Trace;
-use bench::{find_max, html, interrupt, reference, span};
+use bench::{find_max, html, interrupt, reference, rooms, span};
 
 /// Load generator for WHIP and WHEP servers.
 #[derive(Parser)]
@@ -36,6 +36,12 @@ enum Command {
     /// Peers in rooms that send offers to one another, idle ones, ones that come and go: what
     /// signalling loses, takes and costs.
     Signal(Box<signal_command::SignalArgs>),
+    /// The coordinator alone, in mode open: what `signal` measures without a relay beside it.
+    Coordinator {
+        /// Where /webrtc/ is served.
+        #[arg(long, default_value = "127.0.0.1:8091")]
+        http: SocketAddr,
+    },
     /// A plain single-threaded SFU through str0m's write_rtp, to compare with.
     ReferenceSfu(ReferenceArgs),
 }
@@ -146,6 +152,10 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Load(args) => load(&args),
         Command::Signal(args) => signal_command::run(&args),
+        Command::Coordinator { http } => {
+            rooms::raise_descriptors();
+            rooms::host::host(http).map(|()| ExitCode::SUCCESS)
+        }
         Command::ReferenceSfu(args) => {
             let udp = SocketAddr::new(args.http.ip(), args.udp_port);
             reference::run(args.http, udp).map(|()| ExitCode::SUCCESS)

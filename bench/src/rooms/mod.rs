@@ -6,6 +6,7 @@ pub mod dialect;
 mod engine;
 mod epoll;
 mod frame;
+pub mod host;
 mod identity;
 mod link;
 mod offer;

@@ -1,0 +1,22 @@
+//! A coordinator alone in this process, to measure without a relay beside it.
+
+use std::net::SocketAddr;
+
+use anyhow::Context as _;
+use coordinator::{Coordinator, Mode, Options};
+
+/// Serves there, in mode `open` and with the bounds that the protocol documents, until the process
+/// is ended.
+///
+/// # Errors
+/// It cannot listen there.
+pub fn host(at: SocketAddr) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let options = Options { mode: Mode::Open, ..Options::new("sutantra-bench") };
+        let service =
+            Coordinator::new(options)?.router().into_make_service_with_connect_info::<SocketAddr>();
+        let listener = tokio::net::TcpListener::bind(at).await.with_context(|| at.to_string())?;
+        axum::serve(listener, service).await.context("serving")
+    })
+}
