@@ -27,6 +27,8 @@ use crate::wire::{Code, close};
 /// A closing WebSocket that its client does not read is cut off after this.
 const CLOSE_PATIENCE_MS: u64 = 5_000;
 
+const SIGN_FIRST: &str = "this coordinator wants a signed join, then its session with every call";
+
 /// A coordinator. Cheap to clone; all clones are one.
 #[derive(Clone)]
 pub struct Coordinator(Arc<Inner>);
@@ -307,7 +309,10 @@ impl Coordinator {
             return Ok(caller);
         }
         let Some(claimed) = claimed else {
-            return Err(Refusal::bad_request("`nodeId` is missing"));
+            return Err(match self.options().mode {
+                Mode::Open => Refusal::bad_request("`nodeId` is missing"),
+                Mode::Signed | Mode::Required => Refusal::unauthenticated(SIGN_FIRST),
+            });
         };
         self.may_claim(claimed)?;
         Ok(Caller { node_id: claimed.into(), key: None, session: None })
@@ -322,9 +327,7 @@ impl Coordinator {
         let sentence = match self.options().mode {
             Mode::Open if !is_key_id(node_id) => return Ok(()),
             Mode::Open => "an id that begins with sn1 is a key's; sign the join with it",
-            Mode::Signed | Mode::Required => {
-                "this coordinator wants a signed join, then its session with every call"
-            }
+            Mode::Signed | Mode::Required => SIGN_FIRST,
         };
         Err(Refusal::unauthenticated(sentence))
     }

@@ -222,6 +222,15 @@ impl Inbox {
         }
     }
 
+    /// The resumable WebSocket is lost, and with it perhaps what it was handed.
+    pub(crate) fn lose(&mut self, now_ms: u64) {
+        self.attached = None;
+        self.lost_ms = Some(now_ms);
+        for entry in self.queue.iter_mut() {
+            entry.handed = false;
+        }
+    }
+
     /// What a poll without a cursor gets: signals, each once. None when there is nothing.
     pub(crate) fn take_signals(&mut self, room: Option<&str>) -> Option<Vec<Entry>> {
         self.presence = Presence::Unwanted;

@@ -274,7 +274,7 @@ impl Memory {
                 let reason = "nothing was heard for too long; ping in time";
                 attached.link.close(close::HEARTBEAT, reason, now.mono_ms);
                 if attached.flavor == Flavor::Resumable {
-                    inbox.lost_ms = Some(now.mono_ms);
+                    inbox.lose(now.mono_ms);
                 }
                 inbox.attached = None;
             }
@@ -535,12 +535,12 @@ impl StateBackend for Memory {
                 return;
             }
             let resumable = attached.flavor == Flavor::Resumable;
-            inbox.attached = None;
             inbox.seen = now;
             if resumable {
-                inbox.lost_ms = Some(now.mono_ms);
+                inbox.lose(now.mono_ms);
                 return;
             }
+            inbox.attached = None;
         }
         self.remove(&peer, now, |inbox| inbox.attached.is_none() && inbox.lost_ms.is_none());
     }

@@ -1,0 +1,129 @@
+//! What a host sees: mounting, origins, addresses, draining, credentials, numbers.
+
+use axum::Router;
+use axum::routing::get;
+use coordinator::{Coordinator, Cors, Options, TurnSecret};
+use serde_json::json;
+
+use super::party::{open, serve, serve_router};
+
+/// R53, R54, R82
+#[tokio::test]
+async fn an_applications_own_routes_stay_and_unknown_paths_are_404() {
+    let coordinator = Coordinator::new(open()).unwrap();
+    let own = Router::new().route("/chat", get(|| async { "hello" }));
+    let router = own.merge(coordinator.router()).merge(coordinator.nodes_router());
+    let server = serve_router(coordinator, router).await;
+    assert_eq!(server.get("/chat").await.body, b"hello");
+    assert_eq!(server.get("/webrtc/info").await.status, 200);
+    server.get("/webrtc/nothing/here").await.check(404, "not_found");
+    assert_eq!(server.get("/elsewhere").await.status, 404);
+    let server = serve(Options { enabled: false, ..open() }).await;
+    for path in ["/webrtc/info", "/webrtc/join", "/webrtc/health", "/webrtc"] {
+        server.get(path).await.check(404, "not_found");
+    }
+    assert_eq!(server.get("/nodes").await.json()["webrtc"], json!({ "enabled": false }));
+}
+
+#[tokio::test]
+async fn pages_of_named_origins_may_read_and_others_may_not() {
+    let origins = vec!["https://good.example".to_owned()];
+    let server = serve(Options { cors: Cors::Origins(origins), ..open() }).await;
+    let server = &server;
+    let ask = |origin: &'static str| async move {
+        let headers = [("origin", origin)];
+        server.ask("OPTIONS /webrtc/join", &headers, "").await.head
+    };
+    let allowed = "access-control-allow-origin: https://good.example";
+    assert!(ask("https://good.example").await.contains(allowed));
+    assert!(!ask("https://bad.example").await.contains("access-control"));
+    let upgrade = [
+        ("origin", "https://bad.example"),
+        ("upgrade", "websocket"),
+        ("connection", "upgrade"),
+        ("sec-websocket-version", "13"),
+        ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
+    ];
+    server.ask("GET /webrtc/signal", &upgrade, "").await.check(403, "forbidden");
+}
+
+/// R92
+#[tokio::test]
+async fn an_address_has_so_many_connections() {
+    let mut options = open();
+    options.limits.address_connections_max = 2;
+    let server = serve(options).await;
+    let (_a, mut b) = (server.socket("").await, server.socket("").await);
+    let third = format!("ws://{}/webrtc/signal", server.at);
+    let error = tokio_tungstenite::connect_async(&third).await.unwrap_err();
+    assert!(error.to_string().contains("429"), "{error}");
+    b.0.close(None).await.unwrap();
+    while tokio_tungstenite::connect_async(&third).await.is_err() {}
+}
+
+#[tokio::test]
+async fn a_draining_coordinator_takes_nobody_and_names_another() {
+    let server = serve(open()).await;
+    // The first link's place in the half minute is its beginning.
+    let mut a = server.socket("?nodeId=a&room=lobby").await;
+    a.hears_nothing().await;
+    assert_eq!(server.get("/webrtc/health").await.json(), json!({ "status": "ok" }));
+    server.coordinator.drain("https://other.example");
+    assert_eq!(a.closed().await, (4503, r#"{"reconnect":"https://other.example"}"#.to_owned()));
+    let health = server.get("/webrtc/health").await;
+    assert_eq!((health.status, health.json()), (503, json!({ "status": "draining" })));
+    let join = json!({ "nodeId": "b", "room": "lobby" });
+    server.post("/webrtc/join", join).await.check(503, "draining");
+}
+
+/// R118
+#[tokio::test]
+async fn a_join_brings_turn_credentials_that_expire() {
+    let mut options = open();
+    options.turn_servers.push("turn:127.0.0.1:3478".parse().unwrap());
+    options.turn_secret = Some(TurnSecret("north".to_owned()));
+    let server = serve(options).await;
+    let servers = server.join("a", "lobby").await["iceServers"].clone();
+    let turn = &servers[1];
+    assert_eq!(turn["urls"], "turn:127.0.0.1:3478");
+    assert!(turn["username"].as_str().unwrap().ends_with(":a"));
+    assert_eq!(turn["credential"].as_str().unwrap().len(), 28);
+    let nodes = server.get("/nodes").await.json();
+    assert_eq!(nodes["webrtc"]["turnServers"], json!([{ "urls": "turn:127.0.0.1:3478" }]));
+}
+
+#[tokio::test]
+async fn the_numbers_say_what_happened() {
+    let server = serve(open()).await;
+    let mut a = server.socket("?nodeId=a&room=lobby").await;
+    a.hears_nothing().await;
+    server.join("b", "lobby").await;
+    let offer = |from: &str, to: &str| json!({ "from": from, "to": to, "room": "lobby", "type": "offer", "sdp": "1" });
+    server.post("/webrtc/signal", offer("b", "a")).await;
+    server.post("/webrtc/signal", offer("a", "b")).await;
+    server.post("/webrtc/signal", offer("a", "x")).await.check(404, "unknown_peer");
+    let figures = server.coordinator.metrics();
+    let counts = figures.counts;
+    assert_eq!((counts.peers, counts.joins, counts.rooms, figures.sockets), (2, 2, 4, 1));
+    assert_eq!((counts.signals_pushed, counts.signals_queued), (1, 1));
+    let refused: Vec<_> = figures.refused.iter().filter(|(_, count)| *count > 0).collect();
+    assert_eq!(refused.len(), 1);
+}
+
+/// R62
+#[tokio::test]
+async fn peers_come_in_pages_where_pages_are_asked_for() {
+    let server = serve(open()).await;
+    for node in ["a", "b", "c"] {
+        server.join(node, "lobby").await;
+    }
+    let all = server.get("/webrtc/peers?room=lobby").await.json();
+    assert_eq!(all["peers"].as_array().unwrap().len(), 3);
+    assert!(all.get("next").is_none());
+    let first = server.get("/webrtc/peers?room=lobby&limit=2").await.json();
+    assert_eq!((first["peers"].as_array().unwrap().len(), &first["next"]), (2, &json!("b")));
+    let last = server.get("/webrtc/peers?room=lobby&limit=2&after=b").await.json();
+    assert_eq!(last["peers"][0]["nodeId"], "c");
+    assert!(last.get("next").is_none());
+    server.get("/webrtc/peers?room=nope").await.check(404, "unknown_room");
+}
