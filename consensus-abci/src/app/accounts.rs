@@ -16,8 +16,11 @@ impl BlockState {
     ) -> Result<(), Stop> {
         let mut account = self.account(signer)?;
         account.nonce = account.nonce.checked_add(1).expect("2^64 transactions take ages");
+        match account.balance.checked_sub(fee).filter(|_| payer == signer) {
+            Some(rest) => account.balance = rest,
+            None => self.debit(payer, fee)?,
+        }
         self.put_account(signer, &account);
-        self.debit(payer, fee)?;
         let burned = self.collect_fee(fee)?;
         self.event(ChainEvent::Fee { payer: *payer, amount: fee, burned });
         Ok(())

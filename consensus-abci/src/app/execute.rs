@@ -3,7 +3,9 @@
 //! What fails before the charge (its form, its signature, its nonce, its fee) changes nothing.
 //! What fails later costs the whole fee and the nonce.
 
-use chain_types::{AccountId, Balance, ChainEvent, Params, Payload, ResultCode, Transaction};
+use chain_types::{
+    Account, AccountId, Balance, ChainEvent, Params, Payload, ResultCode, Transaction,
+};
 
 use super::{
     access::NewAccess,
@@ -131,7 +133,8 @@ impl BlockState {
         if let Err(refusal) = check_offer(transaction, len_bytes, self.height, &self.params) {
             return Ok(Some(refusal));
         }
-        let next = self.account(&transaction.body.signer)?.nonce;
+        let (signer, payer) = (transaction.body.signer, transaction.fee_payer());
+        let Account { nonce: next, balance } = self.account(&signer)?;
         if transaction.body.nonce != next {
             let log = format!("the nonce is {}, the next is {next}", transaction.body.nonce);
             return Ok(Some((ResultCode::Nonce, log)));
@@ -140,7 +143,7 @@ impl BlockState {
             let log = "a signature does not fit its key, the bytes and this chain".to_owned();
             return Ok(Some((ResultCode::Signature, log)));
         }
-        let balance = self.account(&transaction.fee_payer())?.balance;
+        let balance = if payer == signer { balance } else { self.account(&payer)?.balance };
         let fee = transaction.body.fee;
         Ok((balance < fee).then(|| cannot_pay(balance, fee)))
     }

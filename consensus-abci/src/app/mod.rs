@@ -483,13 +483,14 @@ impl Committed {
         let account = |account| -> Result<Account, StateError> {
             Ok(snapshot.account(&account)?.unwrap_or_default())
         };
-        let nonce = account(transaction.body.signer)?.nonce;
+        let (signer, payer) = (transaction.body.signer, transaction.fee_payer());
+        let Account { nonce, balance } = account(signer)?;
         let checked = execute::check_offer(&transaction, bytes.len(), next_height, params)
             .and_then(|()| mempool::check_nonce(transaction.body.nonce, nonce));
         if let Err(refusal) = checked {
             return Ok(Err(refusal));
         }
-        let balance = account(transaction.fee_payer())?.balance;
+        let balance = if payer == signer { balance } else { account(payer)?.balance };
         if balance < transaction.body.fee {
             return Ok(Err(execute::cannot_pay(balance, transaction.body.fee)));
         }
