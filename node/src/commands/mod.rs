@@ -46,8 +46,8 @@ pub enum OperatorCommand {
     /// States that others can join from
     #[command(subcommand)]
     Snapshots(snapshots::SnapshotsCommand),
-    /// Takes back the newest block of the state, to be executed again
-    Rollback,
+    /// Takes back the newest block of the state and the engine, to be executed again
+    Rollback(rollback::RollbackArgs),
     /// Writes the whole state as the genesis of a chain that goes on from it
     Export(export::ExportArgs),
     /// Runs a network on this machine: validators with CometBFT, and a relay
@@ -83,7 +83,7 @@ pub fn run(command: OperatorCommand, config: &Config) -> anyhow::Result<()> {
         OperatorCommand::Status(args) => status::run(args, config),
         OperatorCommand::Comet(command) => comet::run(command, home),
         OperatorCommand::Snapshots(command) => snapshots::run(command, config),
-        OperatorCommand::Rollback => rollback::run(config),
+        OperatorCommand::Rollback(args) => rollback::run(args, config),
         OperatorCommand::Export(args) => export::run(&args, config),
         OperatorCommand::Localnet(args) => crate::localnet::run(&args, home),
         OperatorCommand::Doctor(args) => crate::doctor::run(&args, config),
