@@ -69,8 +69,9 @@ fn one_command_signals_reports_and_judges_by_exit_code() {
     assert!(page.matches("<svg").count() >= 8 && page.contains("--poll-share=0.2"));
     assert!(said.contains("measuring"), "plain lines where there is no terminal: {said}");
 
-    let dear = &["--identity=open", "--rooms=1", "--us-per-signal-max=0.001", "--pid", &pid];
-    let (code, said) = signal(&server.url(), dear);
+    let few = ["--identity=open", "--rooms=1", "--signals-per-second=50"];
+    let dear = ["--us-per-signal-max=0.001", "--pid", &pid];
+    let (code, said) = signal(&server.url(), &[few, dear].concat());
     assert_eq!(code, Some(1), "{said}");
     assert!(said.contains("FAILED: the server's CPU for a signal is"), "{said}");
 }
@@ -96,10 +97,8 @@ fn peers_with_keys_signal_with_hello_and_by_poll_where_every_join_is_signed() {
 #[test]
 fn what_the_server_refuses_is_told_with_its_code() {
     let server = Hosted::start(Mode::Open, |limits| limits.room_peers_max = 4);
-    let (code, said) = signal(
-        &server.url(),
-        &["--identity=open", "--client=hello", "--rooms=1", "--peers-per-room=6"],
-    );
+    let room = ["--identity=open", "--client=hello", "--rooms=1", "--peers-per-room=6"];
+    let (code, said) = signal(&server.url(), &[&room[..], &["--signals-per-second=30"]].concat());
     assert_eq!(code, Some(1), "{said}");
     assert!(said.contains("room_full"), "{said}");
 }
@@ -127,7 +126,8 @@ fn a_run_without_a_server_or_with_a_wrong_argument_says_so() {
         let (code, said) = signal(&nobody, arguments);
         assert_eq!(code, Some(2), "{arguments:?}: {said}");
     }
-    let (code, said) = signal(&nobody, &["--identity=open", "--rooms=1", "--peers-per-room=2"]);
+    let pair = ["--identity=open", "--rooms=1", "--peers-per-room=2", "--signals-per-second=9"];
+    let (code, said) = signal(&nobody, &pair);
     assert_eq!(code, Some(1), "{said}");
     assert!(said.contains("FAILED: the server no longer answers"), "{said}");
 }

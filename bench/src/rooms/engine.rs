@@ -28,6 +28,8 @@ const ACKNOWLEDGE_EVERY: u32 = 32;
 const CLOSE_MAX: Duration = Duration::from_secs(5);
 /// Different reasons that are told apart.
 const REASONS_MAX: usize = 40;
+/// Of a server's own words, so much is kept.
+const REASON_CHARS_MAX: usize = 60;
 
 /// Why a connection ended.
 #[derive(Debug, thiserror::Error)]
@@ -149,6 +151,8 @@ pub struct Engine<'a> {
     random: u64,
     key: String,
     accept: String,
+    /// Why the peer that is being heard may not come in.
+    refused: Option<String>,
     /// Ends of connections are expected now.
     pub ending: bool,
 }
@@ -215,6 +219,7 @@ impl<'a> Engine<'a> {
             random: rand::random::<u64>() | 1,
             key,
             accept,
+            refused: None,
             ending: false,
         };
         engine.name_by_keys();
@@ -526,7 +531,12 @@ impl<'a> Engine<'a> {
         while let Some(frame) = frame::read(&bytes[used..])? {
             used += frame.len_bytes;
             match frame.kind {
-                frame::Kind::Text => self.hear(owner, std::str::from_utf8(frame.payload)?),
+                frame::Kind::Text => {
+                    self.hear(owner, std::str::from_utf8(frame.payload)?);
+                    if let Some(code) = self.refused.take() {
+                        return Err(Ended::Join(code));
+                    }
+                }
                 frame::Kind::Ping => {
                     let mask = self.mask();
                     frame::write_pong(&mut self.replies, mask, frame.payload);
@@ -555,7 +565,13 @@ impl<'a> Engine<'a> {
                 Heard::Joined | Heard::Left => self.counts.presence += 1,
                 Heard::Say(text) => self.reply(&text),
                 Heard::Ready => self.is_ready(owner),
-                Heard::Refused(code) => self.because(code.chars().take(60).collect()),
+                Heard::Refused(code) => {
+                    let code: String = code.chars().take(REASON_CHARS_MAX).collect();
+                    match self.peers[owner as usize].state {
+                        State::Coming => self.refused = Some(code),
+                        _ => self.because(code),
+                    }
+                }
             }
         }
     }

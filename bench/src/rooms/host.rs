@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use anyhow::Context as _;
+use axum::serve::ListenerExt as _;
 use coordinator::{Coordinator, Mode, Options};
 
 /// Serves there, in mode `open` and with the bounds that the protocol documents, until the process
@@ -17,6 +18,8 @@ pub fn host(at: SocketAddr) -> anyhow::Result<()> {
         let service =
             Coordinator::new(options)?.router().into_make_service_with_connect_info::<SocketAddr>();
         let listener = tokio::net::TcpListener::bind(at).await.with_context(|| at.to_string())?;
+        // An offer waits for no other. Where it cannot be set, the connection is gone already.
+        let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
         axum::serve(listener, service).await.context("serving")
     })
 }

@@ -1,5 +1,7 @@
 //! A coordinator in this process, on a free port of loopback.
 
+#![allow(dead_code)] // Each of the tests that share this file uses a part of it.
+
 use std::net::{Ipv4Addr, SocketAddr};
 
 use coordinator::{Coordinator, Limits, Mode, Options, Rate};
@@ -35,5 +37,4 @@ impl Hosted {
 }
 
 /// So many that no test meets the bound.
-#[allow(dead_code)] // One of the tests that share this file wants the bounds as they are.
 pub const PLENTY: Rate = Rate { per_minute: 1_000_000, burst: 100_000 };
