@@ -451,7 +451,9 @@ export class WebRTCPeer extends EventEmitter {
     const shared = this.#rooms.member(room, peerId) ? room : (this.#rooms.shared(peerId) ?? room);
     const vouched = "sdp" in signal && this.identity ? await this.identity.signFingerprint({ to: peerId, room: shared, sdp: signal.sdp }) : {};
     // An ICE restart of a channel that outlived its coordinator waits until there is one again.
-    if (this.signaling) await this.signaling.send({ ...signal, to: peerId, room: shared, ...(sid ? { sid } : {}), ...vouched });
+    const { signaling } = this;
+    // A refusal is an `error` of signalling already; what got lost by it is sent again in its time.
+    await signaling?.send({ ...signal, to: peerId, room: shared, ...(sid ? { sid } : {}), ...vouched }).catch(() => {});
   }
 
   /** @param {Link} link @param {string} sdp @param {SignalMeta} meta @returns {Promise<boolean>} whether its key vouched */

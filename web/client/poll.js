@@ -75,7 +75,8 @@ export class PollCarrier {
     try {
       await this.#post("signal", toPayload(this.#nodeId, message));
     } catch (error) {
-      this.#on.refused(asSutantraError(error), message);
+      // What this side ended is nobody's refusal.
+      if (!this.#stop.signal.aborted) this.#on.refused(asSutantraError(error), message);
       throw error;
     }
   }
