@@ -275,7 +275,7 @@ impl Run {
     fn join(&mut self) -> Result<(), Finding> {
         let height = self.seen;
         // A node that died since may have made no snapshot of its newest state.
-        if height % self.interval != 0 || self.node.app().snapshot().height() != height {
+        if !height.is_multiple_of(self.interval) || self.node.app().snapshot().height() != height {
             return Ok(());
         }
         let options = Options { snapshot_interval: 7, snapshot_keep: 1, versions_kept: 5 };
@@ -343,7 +343,8 @@ fn find_all(engine: &Engine, all: &BTreeMap<[u8; 32], (u64, usize)>) -> Result<(
             let body = to_bytes(answer.into_body(), usize::MAX).await.expect("a body");
             let answer: Value = serde_json::from_slice(&body).unwrap_or_default();
             let found = &answer["result"];
-            if found["height"] != height.to_string() || found["index"] != *index {
+            let named = height.to_string();
+            if found["height"] != named.as_str() || found["index"] != *index {
                 let (height, index, said) = (*height, *index, answer.to_string());
                 return Err(Finding::Index { height, index, said });
             }
