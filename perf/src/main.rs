@@ -17,6 +17,7 @@ mod instructions;
 mod limit;
 mod money;
 mod peers;
+mod signal;
 mod sockets;
 mod stages;
 mod workload;
@@ -58,6 +59,8 @@ enum Command {
     ChainChild(chain::child::ChildArgs),
     /// The relay beside LiveKit, Janus and others, by the same clients: CPU a packet, memory, latency.
     Peers(peers::PeersArgs),
+    /// The coordinator beside PeerJS and socket.io, by the same peers: CPU an offer, memory, latency.
+    Signal(signal::SignalArgs),
     /// Vouchers a second and core, delays up to the order for a gate, blocks, memory of lanes.
     Money(MoneyArgs),
     /// What `instructions` runs under callgrind.
@@ -119,6 +122,7 @@ fn main() -> ExitCode {
         Command::Chain(args) => chain::run(&args).map(|()| ExitCode::SUCCESS),
         Command::ChainChild(args) => chain::child::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Peers(args) => peers::run(&args),
+        Command::Signal(args) => signal::run(&args),
         Command::Money(args) => money::run(&args).map(|()| ExitCode::SUCCESS),
         Command::CallgrindWorkload { case, rounds } => {
             workload::run(&case, rounds).map(|_time| ExitCode::SUCCESS)

@@ -26,6 +26,7 @@ use contender::{Contender, Named, Part, Source};
 use field::Field;
 use latency::Latencies;
 use results::CaseResults;
+pub(crate) use results::Spread;
 use single::Window;
 
 /// Name of the case that is a search.

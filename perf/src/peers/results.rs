@@ -135,7 +135,8 @@ impl Spread {
         Some(Self { median, min, max })
     }
 
-    fn text(self, digits: usize) -> String {
+    /// Median, and the range where there is one.
+    pub fn text(self, digits: usize) -> String {
         let Self { median, min, max } = self;
         if min == max {
             return format!("{median:.digits$}");
