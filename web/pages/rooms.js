@@ -143,7 +143,7 @@ function showPeers() {
       chip.title = help;
       const who = make("span", "row-words", nameWords(id, name), " ", make("span", "mono muted cut", nameWords(id)));
       who.title = id;
-      const row = make("li", "row-item", who, chip, make("span", "amount muted", milliseconds(rttMs, 1)));
+      const row = make("li", "row-item", who, chip, make("span", "amount muted", milliseconds(rttMs)));
       row.dataset["peer"] = id;
       row.dataset["state"] = link;
       return row;

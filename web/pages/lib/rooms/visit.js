@@ -96,7 +96,7 @@ export class Visit extends EventEmitter {
     const over = signaling?.transport === "websocket" ? "WebSocket" : signaling?.transport === "poll" ? "long polling" : "nothing at the moment";
     return [
       ["Signals over", over],
-      ["Room checks", { open: "nothing: ids are taken at their word", signed: "signatures of ids", required: "signatures of ids and of links" }[signaling?.mode ?? ""] ?? "–"],
+      ["Room checks", { open: "signatures of ids that claim a key", signed: "signatures of ids", required: "signatures of ids and of links" }[signaling?.mode ?? ""] ?? "–"],
       ["Remembered", counted(this.app.memory.traces.length, "trace")],
     ];
   }
