@@ -6,8 +6,7 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use chain_types::{Balance, Transaction};
 
-/// Announced transactions that may wait for their check; beyond it the oldest are forgotten, and
-/// read again.
+/// Announced transactions that may wait for their check; those beyond it are read again.
 const EXPECTED_MAX: usize = 1024;
 
 /// A transaction that is worth its check, at the height for which that was found.
@@ -22,15 +21,14 @@ pub(super) struct Offer {
     pub(super) height: u64,
 }
 
-/// In the order in which they were announced.
+/// What was announced last, in its order.
 #[derive(Debug, Default)]
 pub(super) struct Expected(VecDeque<Offer>);
 
 impl Expected {
     pub(super) fn announce(&mut self, offers: Vec<Offer>) {
-        self.0.extend(offers);
-        let forgotten = self.0.len().saturating_sub(EXPECTED_MAX);
-        self.0.drain(..forgotten);
+        self.0 = offers.into();
+        self.0.truncate(EXPECTED_MAX);
     }
 
     /// What was announced of these bytes in a state of `height`. What stood before it is not asked
@@ -80,15 +78,12 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_announcements_are_forgotten() {
+    fn what_was_announced_before_and_what_is_too_much_is_forgotten() {
         let mut expected = Expected::default();
-        let many = |from: usize| {
-            (from..from + EXPECTED_MAX).map(|at| offer(&at.to_string(), 7)).collect::<Vec<_>>()
-        };
-        expected.announce(many(0));
-        expected.announce(many(EXPECTED_MAX));
-        assert_eq!(expected.0.len(), EXPECTED_MAX);
-        assert!(!is_there(&mut expected, "5", 7));
-        assert!(is_there(&mut expected, &EXPECTED_MAX.to_string(), 7));
+        expected.announce(vec![offer("before", 7)]);
+        expected.announce((0..=EXPECTED_MAX).map(|at| offer(&at.to_string(), 7)).collect());
+        assert!(!is_there(&mut expected, "before", 7));
+        assert!(!is_there(&mut expected, &EXPECTED_MAX.to_string(), 7));
+        assert!(is_there(&mut expected, &(EXPECTED_MAX - 1).to_string(), 7));
     }
 }

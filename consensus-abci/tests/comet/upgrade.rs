@@ -56,8 +56,7 @@ fn an_engine_is_told_which_program_to_install_and_the_new_one_takes_the_block() 
     let mut again = Client::connect(server.local_addr());
     again.send(Ask::Info(RequestInfo::default()));
     again.expect_exception(&said);
-    drop((engine, again));
-    server.stop();
+    drop((engine, again, server));
     wait_until("the end of the application", || there.upgrade().is_none());
 
     let app = App::open_knowing(state.path(), Options::default(), KNOWS_TWO).unwrap();
@@ -68,6 +67,4 @@ fn an_engine_is_told_which_program_to_install_and_the_new_one_takes_the_block() 
     let Say::FinalizeBlock(done) = engine.call(Ask::FinalizeBlock(block)) else { panic!() };
     assert_eq!(done.events[0].r#type, "upgraded");
     assert!(matches!(engine.call(Ask::Commit(RequestCommit {})), Say::Commit(_)));
-    drop(engine);
-    server.stop();
 }
