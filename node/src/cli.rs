@@ -36,6 +36,8 @@ pub enum Action {
     Wallet(Box<WalletArgs>, ConfigArgs),
     /// What an operator does with a home, its keys and its chain.
     Operator(Box<OperatorCommand>, ConfigArgs),
+    /// A peer that talks to others, found through a coordinator.
+    Peer(Box<ArgMatches>, ConfigArgs),
     /// What this binary is.
     Version {
         /// All that is known about it.
@@ -105,9 +107,10 @@ fn config_args(keys: impl IntoIterator<Item = &'static Key>) -> Vec<Arg> {
             .long(key.name)
             .visible_aliases(key.aliases.iter().copied())
             .value_name(key.value_name)
-            .help(format!("{} [env: {}]", key.help, Key::env_name(key.name)));
+            .help(format!("{} [env: {}]", key.help, Key::env_name(key.name)))
+            .help_heading(key.heading());
         match key.kind {
-            Kind::Text | Kind::Integer => arg,
+            Kind::Text | Kind::Integer | Kind::Answer => arg,
             Kind::List => arg.action(ArgAction::Append),
             Kind::Switch => arg.num_args(0..=1).require_equals(true).default_missing_value("true"),
         }
@@ -131,7 +134,7 @@ pub fn command() -> Command {
         )
         .subcommand(
             Command::new("start")
-                .about("Runs the node of a home that `init` has made: validator, relay or both")
+                .about("Runs the node of a home that `init` has made: validator, relay, both, or a coordinator")
                 .args(config_args(keys::ALL.iter().copied())),
         )
         .subcommand(
@@ -217,10 +220,21 @@ pub fn command() -> Command {
             )
             .args(home().into_iter().map(|arg| arg.global(true))),
         )
+        .subcommand(peer())
         .subcommand(Command::new("version").about("Says what this binary is").arg(
             Arg::new("long").long("long").action(ArgAction::SetTrue).help("All that is known"),
         ));
     OperatorCommand::add_to(command, &home())
+}
+
+/// The command of a peer, whose key lies in the home; what a node takes too stands where a node's
+/// help has it.
+fn peer() -> Command {
+    let shared = [&keys::SEED, &keys::STUN, &keys::TURN, &keys::AUTO_WEBRTC];
+    let command = shared.iter().fold(peer::command(), |command, key| {
+        command.mut_arg(key.name, |arg| arg.help_heading(keys::WEBRTC_HEADING))
+    });
+    command.args(config_args([&keys::HOME]))
 }
 
 /// Reads the arguments (the program's name first).
@@ -270,6 +284,7 @@ where
             let args = WalletArgs::from_arg_matches(matches)?;
             Action::Wallet(Box::new(args), home_flags(matches))
         }
+        Some(("peer", matches)) => Action::Peer(Box::new(matches.clone()), home_flags(matches)),
         Some(("version", matches)) => Action::Version { long: matches.get_flag("long") },
         Some((name, of_command)) if OperatorCommand::has_subcommand(name) => {
             let command = OperatorCommand::from_arg_matches(&matches)?;
@@ -359,11 +374,48 @@ mod tests {
         for key in keys::ALL {
             let word = match key.kind {
                 Kind::Switch => format!("--{}", key.name),
-                Kind::Text | Kind::Integer | Kind::List => format!("--{} 1", key.name),
+                Kind::Text | Kind::Integer | Kind::List | Kind::Answer => {
+                    format!("--{} 1", key.name)
+                }
             };
             let Ok(Action::Dev(args)) = parse_words(&word) else { panic!("{word} is refused") };
             assert!(args.flags.contains_key(key.name), "{word}");
         }
+    }
+
+    /// R84
+    #[test]
+    fn the_help_lists_the_coordinators_options_as_the_specification_prints_them() {
+        let mut grammar = command();
+        let peer = grammar.find_subcommand_mut("peer").expect("a command").render_help();
+        let peer = peer.to_string();
+        let (_, section) = peer.split_once("WebRTC Options (Server Mode):\n").expect("there too");
+        for flag in ["--seed", "--stun", "--turn", "--auto-webrtc"] {
+            assert!(section.contains(flag), "{flag}:\n{section}");
+        }
+        for name in ["dev", "start"] {
+            let mut grammar = command().term_width(500);
+            let of_command = grammar.find_subcommand_mut(name).expect("a command");
+            let help = of_command.render_help().to_string();
+            let (_, section) =
+                help.split_once("WebRTC Options (Server Mode):\n").expect("a heading of its own");
+            for (flag, says) in [
+                ("--no-webrtc", "Disable WebRTC coordinator"),
+                ("--stun <url>", "Add STUN server (default: stun.l.google.com:19302)"),
+                ("--turn <url>", "Add TURN server (format: turn:user:pass@host:port)"),
+                ("--auto-webrtc <bool>", "Auto-connect to coordinator (default: true)"),
+                ("--server", "Serve /nodes"),
+                ("--seed <url>", "Node whose /nodes"),
+            ] {
+                let line = section.lines().find(|line| line.trim_start().starts_with(flag));
+                assert!(line.is_some_and(|line| line.contains(says)), "{flag}:\n{section}");
+            }
+        }
+        // As the specification's own parser takes it: the answer is a word of its own.
+        let words = "--server --auto-webrtc false --stun a:1 --stun b:2 --turn turn:u:p@h:3";
+        let expected = "server=true auto-webrtc=false stun=a:1 stun=b:2 turn=turn:u:p@h:3";
+        assert_eq!(parse_words(words), Ok(dev(expected)));
+        assert!(parse_words("--auto-webrtc").is_err());
     }
 
     #[test]

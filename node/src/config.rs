@@ -9,6 +9,7 @@ use std::{
 };
 
 pub mod chain;
+pub mod coordination;
 pub mod endpoints;
 pub mod file;
 pub mod home;
@@ -17,6 +18,7 @@ pub mod money;
 pub mod stamp;
 
 use chain::{ChainConfig, Role};
+use coordination::CoordinatorConfig;
 use keys::{Key, Kind};
 
 use money::MoneyLimits;
@@ -78,6 +80,8 @@ pub struct Config {
     pub rpc: Option<SocketAddr>,
     /// The faucet serves other machines too.
     pub faucet_public: bool,
+    /// Rooms and signalling for peers.
+    pub coordinator: CoordinatorConfig,
     /// Socket of a foreign decision source.
     pub decisions: Option<PathBuf>,
     /// Which log lines there are, as `tracing_subscriber` reads it.
@@ -239,8 +243,8 @@ pub struct Surroundings<'a> {
     pub read_file: &'a dyn Fn(&Path) -> std::io::Result<Option<String>>,
     /// Processor cores.
     pub cores: usize,
-    /// Play the demo stream unless told otherwise.
-    pub demo: bool,
+    /// As `dev` does unless told otherwise: with the demo stream, and a coordinator for everybody.
+    pub development: bool,
 }
 
 /// The configuration and where each value comes from.
@@ -311,7 +315,7 @@ impl Layers {
             let values = match key.kind {
                 Kind::List if value.trim().is_empty() => Vec::new(),
                 Kind::List => value.split(',').map(|item| item.trim().to_owned()).collect(),
-                Kind::Text | Kind::Integer | Kind::Switch => vec![value],
+                Kind::Text | Kind::Integer | Kind::Switch | Kind::Answer => vec![value],
             };
             given.insert(key.name, (values, Origin::Env(name)));
         }
@@ -460,7 +464,7 @@ impl Layers {
                 _ => Err("say auto, io_uring or epoll".to_owned()),
             },
         );
-        let demo = !self.switch_or(&keys::NO_DEMO, !around.demo);
+        let demo = !self.switch_or(&keys::NO_DEMO, !around.development);
         let open = self.switch(&keys::OPEN);
         let tls_cert = self.path(&keys::TLS_CERT);
         let tls_key = self.path(&keys::TLS_KEY);
@@ -488,13 +492,17 @@ impl Layers {
                 _ => Err("write unix: and the path of a socket".to_owned()),
             },
         );
+        let on_chain = chain::read(&mut self);
         let chain_is_default = !self.given.contains_key(keys::CHAIN.name);
-        let chain = self.switch_or(&keys::CHAIN, decisions.is_none());
+        let coordinates = on_chain.role == Role::Coordinator;
+        let chain = self.switch_or(&keys::CHAIN, decisions.is_none() && !coordinates);
+        if chain && coordinates {
+            self.conflict("a coordinator keeps no chain: drop --chain, or say another --role");
+        }
         if chain && !chain_is_default && decisions.is_some() {
             self.conflict("--decisions takes the place of the chain: drop one of the two");
         }
-        let on_chain = chain::read(&mut self);
-        if !chain && on_chain.role != Role::ValidatorRelay && on_chain.role != Role::Relay {
+        if !chain && on_chain.role == Role::Validator {
             self.conflict("a validator is nothing without the chain: drop --chain=false");
         }
         if chain && on_chain.role == Role::Relay && on_chain.chain_rpc.is_empty() {
@@ -522,6 +530,7 @@ impl Layers {
             |text| parse_http(text).map(Some),
         );
         let faucet_public = self.switch(&keys::FAUCET_PUBLIC);
+        let coordinator = coordination::read(&mut self, around.development, on_chain.role);
         let log = self.one(
             &keys::LOG,
             LOG_DEFAULT.to_owned(),
@@ -588,6 +597,7 @@ impl Layers {
             sessions_max,
             rpc,
             faucet_public,
+            coordinator,
             decisions,
             log,
             log_format,
@@ -614,8 +624,19 @@ impl Layers {
         max: usize,
         parse: impl Fn(&str) -> Result<T, String>,
     ) -> Vec<T> {
-        let (texts, origin) =
-            self.given.get(key.name).cloned().unwrap_or((Vec::new(), Origin::Default));
+        self.list_or(key, max, &[], parse)
+    }
+
+    /// As [`Layers::list`], with what is read where nobody gives any; an empty list is given too.
+    fn list_or<T: fmt::Display + PartialEq>(
+        &mut self,
+        key: &'static Key,
+        max: usize,
+        default: &[&str],
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> Vec<T> {
+        let usual = || (default.iter().map(|&text| text.to_owned()).collect(), Origin::Default);
+        let (texts, origin) = self.given.get(key.name).cloned().unwrap_or_else(usual);
         let mut values = Vec::new();
         for text in texts {
             let parsed = match parse(&text) {

@@ -4,7 +4,11 @@ use std::net::{IpAddr, SocketAddr};
 
 use sfu::io::{BufferBytes, LinkKind, SOCKET_BUFFER_BYTES};
 
-use crate::{banner::Check, lan};
+use crate::{
+    banner::Check,
+    config::coordination::{CoordinatorConfig, Service},
+    lan,
+};
 
 mod command;
 mod host;
@@ -49,6 +53,15 @@ pub fn chain(id: &str, engine: &str, rpc: Option<SocketAddr>) -> Check {
     };
     let found = format!("{id}, {engine}, {rpc}");
     Check { name: "chain", good: true, found, remedy: vec![] }
+}
+
+/// Under which name peers find each other here, and who may join.
+pub fn coordinator(node_id: &str, config: &CoordinatorConfig) -> Check {
+    let found = match config.service {
+        Service::Coordinator => format!("{node_id}, mode {}", config.mode.as_str()),
+        Service::Nodes | Service::Off => format!("{node_id}, /nodes alone"),
+    };
+    Check { name: "coordinator", good: true, found, remedy: vec![] }
 }
 
 /// The UDP port, on each local address.

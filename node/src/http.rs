@@ -24,7 +24,7 @@ use crate::{
     relay_control::Control,
 };
 
-mod admit;
+pub mod admit;
 mod api;
 mod body;
 pub mod chain_only;
@@ -33,10 +33,11 @@ mod origin;
 mod pay;
 mod problem;
 mod revoke;
+pub mod rooms_only;
 mod sdp;
 mod sdpfrag;
 mod session;
-mod x402;
+pub mod x402;
 
 pub use problem::Problem;
 

@@ -17,6 +17,7 @@ mod chain;
 mod cli;
 mod commands;
 mod config;
+mod coordination;
 mod demo;
 mod doctor;
 mod grants;
@@ -111,22 +112,26 @@ fn run(action: Action) -> Result<(), Failure> {
         Action::Operator(command, config) => {
             commands::run(*command, &resolve(&config, false)?.config)?
         }
+        Action::Peer(matches, config) => {
+            let home = resolve(&config, true)?.config.home;
+            peer::run(&matches, &home.join("keys/peer.key"))?;
+        }
         Action::Version { long } => print!("{}", commands::version(long)),
     }
     Ok(())
 }
 
-fn resolve(args: &ConfigArgs, demo: bool) -> Result<Resolved, Failure> {
-    read(args, demo).map_err(Failure::Config)
+fn resolve(args: &ConfigArgs, development: bool) -> Result<Resolved, Failure> {
+    read(args, development).map_err(Failure::Config)
 }
 
-/// The configuration; with the demo stream unless it says otherwise, or without.
-fn read(args: &ConfigArgs, demo: bool) -> Result<Resolved, Vec<ConfigError>> {
+/// The configuration; with the defaults of `dev`, or with those of `start`.
+fn read(args: &ConfigArgs, development: bool) -> Result<Resolved, Vec<ConfigError>> {
     let around = Surroundings {
         env: &|name| env::var(name).ok(),
         read_file: &read_file,
         cores: thread::available_parallelism().map_or(1, usize::from),
-        demo,
+        development,
     };
     config::resolve(&args.flags, args.file.as_deref(), &around)
 }

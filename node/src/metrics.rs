@@ -34,12 +34,14 @@ mod host;
 mod money;
 mod operations;
 mod quality;
+mod rooms;
 mod wallet;
 
 pub use engine::{EndpointSight, EngineKind, EngineSight};
 pub use host::{Disk, KernelClock, open_files_max};
 pub use money::MoneySight;
 pub use quality::watch as watch_quality;
+pub use rooms::RoomsSight;
 pub use wallet::watch as watch_fee_wallet;
 
 /// Content type of the text format.
@@ -69,6 +71,7 @@ pub struct Metrics {
     buffers: OnceLock<BufferBytes>,
     engine: OnceLock<Box<dyn Fn() -> EngineSight + Send + Sync>>,
     fee_wallet: Mutex<Option<Balance>>,
+    rooms: OnceLock<Box<dyn Fn() -> RoomsSight + Send + Sync>>,
 }
 
 /// What is fixed at start.
@@ -164,6 +167,7 @@ impl Metrics {
             buffers: OnceLock::new(),
             engine: OnceLock::new(),
             fee_wallet: Mutex::default(),
+            rooms: OnceLock::new(),
             registry,
         }
     }
@@ -217,6 +221,11 @@ impl Metrics {
         self.engine.get_or_init(|| Box::new(look));
     }
 
+    /// How to look at the coordinator; the first call counts.
+    pub fn watch_rooms(&self, look: impl Fn() -> RoomsSight + Send + Sync + 'static) {
+        self.rooms.get_or_init(|| Box::new(look));
+    }
+
     /// Why new sessions are not well taken here now; empty: they are.
     pub fn unready(&self, is_draining: bool, money: Option<&MoneySight>) -> Vec<Unready> {
         let engine = self.engine.get().map(|look| look());
@@ -264,6 +273,7 @@ impl Metrics {
         families.extend(operations::families(unready));
         families.extend(host::families(self.home.get().map(PathBuf::as_path), self.buffers.get()));
         families.extend(self.engine.get().iter().flat_map(|look| engine::families(&look())));
+        families.extend(self.rooms.get().iter().flat_map(|look| rooms::families(&look())));
         let wallet = *self.fee_wallet.lock().unwrap_or_else(PoisonError::into_inner);
         families.extend(wallet.map(wallet::family_of));
         // A validator has no shards; the encoder refuses a family without a metric.

@@ -73,6 +73,12 @@ fn exposition() -> String {
         endpoints: vec![up, EndpointSight::default()],
     });
     *metrics.fee_wallet.lock().expect("ours") = Some(Balance::of(5));
+    let rooms = coordinator::Coordinator::new(coordinator::Options::new("a")).expect("defaults");
+    metrics.watch_rooms(move || RoomsSight {
+        figures: rooms.metrics(),
+        stream_rooms: 1,
+        stream_peers: 2,
+    });
     let full = Unready { reason: Reason::Disk, sentence: String::new() };
     metrics.render(totals, &[shard(0), shard(1)], Some(&money), &[full])
 }
@@ -145,6 +151,9 @@ fn what_has_a_few_values_has_a_metric_for_each() {
         "sutantra_abci_requests_total{method=\"FinalizeBlock\"} 0",
         "sutantra_redeem_transactions_total{step=\"failed\"} 0",
         "sutantra_fee_wallet_units 5",
+        "sutantra_coordinator_refused_total{code=\"rate_limited\"} 0",
+        "sutantra_coordinator_signals_total{path=\"pushed\"} 0",
+        "sutantra_coordinator_stream_peers 2",
     ] {
         assert!(text.contains(&format!("{line}\n")), "{line} is missing:\n{text}");
     }

@@ -189,7 +189,7 @@ mod tests {
             env: &|_| None,
             read_file: &|_| Ok(Some(file.to_owned())),
             cores: 2,
-            demo: false,
+            development: false,
         };
         config::resolve(&flags, None, &around)
     }

@@ -18,13 +18,15 @@ use tokio::{
 use crate::{
     banner::Banner,
     chain::Halted,
-    config::{Config, Resolved, home::Home, stamp},
+    config::{Config, Resolved, chain::Role, home::Home, stamp},
+    coordination::{Network, Served},
     reload::{Reloader, Source},
     service::Notifier,
     tls,
 };
 
 mod chain;
+mod coordinator;
 mod knobs;
 mod log;
 mod media;
@@ -88,13 +90,14 @@ pub fn run(resolved: Resolved, again: Source, mode: Mode) -> anyhow::Result<()> 
     let host = sfu::io::host_addresses();
     let shown = web::shown_authority(http_at, &host, web.authority.is_some());
     let base_url = format!("{}://{shown}", web.scheme());
-    let relays = config.on_chain.role.relays();
+    let role = config.on_chain.role;
     let site =
         Site { mode, service, config, home, started, listener, http_at, host, web, base_url };
     let hangup = Hangup { source: again, held: resolved, log };
-    let ended = match relays {
-        true => relay::run(site, hangup),
-        false => validator::run(site, hangup),
+    let ended = match role {
+        Role::Relay | Role::ValidatorRelay => relay::run(site, hangup),
+        Role::Validator => validator::run(site, hangup),
+        Role::Coordinator => coordinator::run(site, hangup),
     };
     match ended {
         // It was reached at an earlier start already.
@@ -129,6 +132,10 @@ struct Face {
     reloader: Reloader,
     /// Tells when a stop that was asked for has come.
     halting: Option<watch::Receiver<Option<Halted>>>,
+    /// Rooms and signalling, whose peers are sent away at the end.
+    served: Option<Served>,
+    /// The network of the seeds, which is joined.
+    network: Option<Network>,
 }
 
 impl Face {
@@ -139,7 +146,8 @@ impl Face {
         is_alive: impl Fn() -> bool + Send + 'static,
         drain: impl FnOnce() + Send + 'static,
     ) -> anyhow::Result<()> {
-        let Self { listener, web, app, rpc, screen, service, reloader, halting } = self;
+        let Self { listener, web, app, rpc, screen, service, reloader, halting, served, network } =
+            self;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(RUNTIME_THREADS)
             .thread_name("http")
@@ -160,6 +168,9 @@ impl Face {
                     tokio::net::TcpListener::from_std(listener).context("the RPC listener")?;
                 tokio::spawn(async move { axum::serve(listener, router).await });
             }
+            if let Some(network) = network {
+                network.join();
+            }
             log::show(&screen);
             service.ready(&status);
             tls::serve(listener, web.tls, app, async {
@@ -176,8 +187,13 @@ impl Face {
                     }
                 }
                 service.stopping("saying goodbye to every session");
+                let farewell = async {
+                    if let Some(served) = &served {
+                        served.drain().await;
+                    }
+                };
                 // Not on a thread of the runtime.
-                let _ = tokio::task::spawn_blocking(drain).await;
+                let _ = tokio::join!(farewell, tokio::task::spawn_blocking(drain));
             })
             .await;
             Ok(())

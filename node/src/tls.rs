@@ -38,8 +38,9 @@ use tokio_io_timeout::TimeoutStream;
 use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt;
 
-/// TCP connections at once; the next one waits in the kernel's backlog until one ends.
-pub const CONNECTIONS_MAX: usize = 1024;
+/// TCP connections at once; the next one waits in the kernel's backlog until one ends. A peer of the
+/// coordinator that polls holds one; one whose connection became a WebSocket holds none.
+pub const CONNECTIONS_MAX: usize = 8192;
 /// A peer that has not finished its TLS handshake by then is cut off.
 pub const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
 /// A peer that has not sent the whole header of its (next) request by then is cut off.

@@ -232,6 +232,23 @@ impl Money {
             .unwrap_or(Err(Refusal::Books("it is stopping")))
     }
 
+    /// Whether an account, or the bearer of a token, may meet a stream's viewers.
+    ///
+    /// # Errors
+    /// The stream is unknown; or it is not theirs, with the terms where money would help.
+    pub fn meeting_allowed(
+        &self,
+        stream: StreamId,
+        account: Option<AccountId>,
+        token: Option<&SignedToken>,
+    ) -> Result<(), Refusal> {
+        let token = token.copied();
+        self.ask(move |decider, now| {
+            decider.meeting_allowed(now, &stream, account.as_ref(), token.as_ref())
+        })
+        .unwrap_or(Err(Refusal::Books("it is stopping")))
+    }
+
     /// Takes other limits while sessions run: new terms carry them, sessions go on.
     ///
     /// # Errors

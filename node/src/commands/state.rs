@@ -73,7 +73,7 @@ pub mod testing {
             env: &|_| None,
             read_file: &|_| Ok(None),
             cores: 2,
-            demo: false,
+            development: false,
         };
         crate::config::resolve(&flags, None, &around).expect("defaults").config
     }

@@ -74,6 +74,8 @@ pub enum Role {
     Relay,
     /// Both.
     ValidatorRelay,
+    /// Neither: rooms and signalling alone.
+    Coordinator,
 }
 
 impl Role {
@@ -83,12 +85,18 @@ impl Role {
             Self::Validator => "validator",
             Self::Relay => "relay",
             Self::ValidatorRelay => "validator-relay",
+            Self::Coordinator => "coordinator",
         }
     }
 
     /// Whether media is forwarded.
     pub const fn relays(self) -> bool {
         matches!(self, Self::Relay | Self::ValidatorRelay)
+    }
+
+    /// Whether the chain's state is here.
+    pub const fn keeps_chain(self) -> bool {
+        matches!(self, Self::Validator | Self::ValidatorRelay)
     }
 }
 
@@ -184,8 +192,8 @@ pub(super) fn read(layers: &mut Layers) -> ChainConfig {
             "validator" => Ok(Role::Validator),
             "relay" => Ok(Role::Relay),
             "validator-relay" => Ok(Role::ValidatorRelay),
-            "coordinator" => Err("this version has no coordinator yet".to_owned()),
-            _ => Err("say validator, relay or validator-relay".to_owned()),
+            "coordinator" => Ok(Role::Coordinator),
+            _ => Err("say validator, relay, validator-relay or coordinator".to_owned()),
         },
     );
     let comet = layers.one(
@@ -240,9 +248,10 @@ pub(super) fn read(layers: &mut Layers) -> ChainConfig {
     let kept = kept(layers);
     let halt = halt(layers);
     if role != Role::Relay && !chain_rpc.is_empty() {
+        let keeps = if role.keeps_chain() { "the chain itself" } else { "no chain" };
         layers.conflict(&format!(
             "--chain-rpc is for a relay on a chain that others keep: add --role relay, or drop it \
-             (a {} keeps the chain itself)",
+             (a {} keeps {keeps})",
             role.name()
         ));
     }
@@ -252,7 +261,7 @@ pub(super) fn read(layers: &mut Layers) -> ChainConfig {
              give it twice",
         );
     }
-    if role == Role::Relay && comet != Comet::Embedded {
+    if !role.keeps_chain() && comet != Comet::Embedded {
         layers.conflict(
             "--comet is for a node that keeps the chain: say --role validator-relay, or drop it",
         );

@@ -72,7 +72,7 @@ fn values(kind: Kind, value: DeValue) -> Result<Vec<String>, (&'static str, &'st
     let need = match kind {
         Kind::Text => "a string",
         Kind::Integer => "an integer",
-        Kind::Switch => "true or false",
+        Kind::Switch | Kind::Answer => "true or false",
         Kind::List => "an array of strings",
     };
     match (kind, value) {
@@ -80,7 +80,7 @@ fn values(kind: Kind, value: DeValue) -> Result<Vec<String>, (&'static str, &'st
         (Kind::Integer, DeValue::Integer(number)) if number.radix() == 10 => {
             Ok(vec![number.as_str().to_owned()])
         }
-        (Kind::Switch, DeValue::Boolean(switch)) => Ok(vec![switch.to_string()]),
+        (Kind::Switch | Kind::Answer, DeValue::Boolean(switch)) => Ok(vec![switch.to_string()]),
         (Kind::List, DeValue::Array(array)) => array
             .into_iter()
             .map(|item| match item.into_inner() {

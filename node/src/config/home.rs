@@ -1,6 +1,7 @@
 //! The home directory: what survives a restart, and the lock that gives it to one node at a time.
 
 use std::{
+    ffi::OsStr,
     fs::{self, DirBuilder, File, OpenOptions, TryLockError},
     io::{self, Read, Seek, Write},
     os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
@@ -9,6 +10,7 @@ use std::{
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use chain_types::{SigningKey, hex};
+use coordinator::identity::NodeKey;
 use rand::RngCore;
 use rustls::{
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
@@ -65,8 +67,9 @@ pub enum HomeError {
 /// What else there is to do about a secret than to keep the old one. An account's money is its key's.
 fn or_new(path: &Path) -> &'static str {
     let is_key = path.extension().is_some_and(|extension| extension == "key");
-    let is_issuer = path.file_stem().is_some_and(|name| name == "issuer");
-    if is_key && !is_issuer {
+    let holds_none = |name: &OsStr| ["issuer", "coordinator", "peer"].iter().any(|of| name == *of);
+    let is_account = !path.file_stem().is_some_and(holds_none);
+    if is_key && is_account {
         "; it is the key of an account on the chain, whose money nobody can move without it. A new key \
          is made if you remove it: another account, with nothing on it until somebody sends it some"
     } else {
@@ -177,6 +180,11 @@ pub fn announced_url(dir: &Path) -> Option<String> {
 /// The key that signs this node's grants and revocations: `keys/issuer.key`.
 pub fn issuer_key(dir: &Path) -> Result<SigningKey, HomeError> {
     signing_key(dir, "issuer")
+}
+
+/// The key that names this node among coordinators and peers: `keys/coordinator.key`.
+pub fn coordinator_key(dir: &Path) -> Result<NodeKey, HomeError> {
+    signing_key(dir, "coordinator").map(|key| NodeKey::from_seed(key.to_bytes()))
 }
 
 /// The key `keys/<name>.key`, 64 hex digits, made at first use. Two processes that make it at once
@@ -367,6 +375,11 @@ mod tests {
             assert!(matches!(issuer_key(home.path()), Err(HomeError::Damaged { .. })), "{text}");
         }
         let text = issuer_key(home.path()).expect_err("damaged").to_string();
+        assert!(text.contains("or remove it to get a new one"), "{text}");
+        let id = coordinator_key(home.path()).expect("made").node_id();
+        assert_eq!(coordinator_key(home.path()).expect("read").node_id(), id, "the same node");
+        fs::write(home.path().join("keys/coordinator.key"), "00").expect("ours");
+        let text = coordinator_key(home.path()).expect_err("damaged").to_string();
         assert!(text.contains("or remove it to get a new one"), "{text}");
         // Nobody is told to throw money away.
         let path = home.path().join("keys/operator.key");

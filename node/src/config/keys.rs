@@ -12,6 +12,8 @@ pub enum Kind {
     Integer,
     /// `true` or `false`; as a flag also without a value.
     Switch,
+    /// `true` or `false`; as a flag always with it, in a word of its own.
+    Answer,
     /// An array of strings; a repeated flag; separated by commas in the environment.
     List,
 }
@@ -35,6 +37,11 @@ impl Key {
     /// `SUTANTRA_` and the name in capitals.
     pub fn env_name(name: &str) -> String {
         format!("SUTANTRA_{}", name.replace('-', "_").to_uppercase())
+    }
+
+    /// Under which the help lists it; `None`: among the options.
+    pub fn heading(&self) -> Option<&'static str> {
+        WEBRTC.iter().any(|key| key.name == self.name).then_some(WEBRTC_HEADING)
     }
 
     /// Name and aliases.
@@ -94,7 +101,7 @@ keys! {
     CHAIN = "chain", Switch "BOOL":
         "Run a chain of its own, on which streams have prices and viewers pay [default: true; false with --decisions]";
     ROLE = "role", Text "ROLE":
-        "What this node is: validator, relay or validator-relay [default: validator-relay]";
+        "What this node is: validator, relay, validator-relay or coordinator [default: validator-relay]";
     COMET = "comet", Text "ENGINE":
         "Who makes the blocks: embedded, spawn (a CometBFT that this node starts) or external [default: embedded]";
     COMET_BIN = "comet-bin", Text "FILE":
@@ -143,11 +150,75 @@ keys! {
         "Creator whose ticket holders watch without paying the relay, repeatable; read again at SIGHUP";
     SESSIONS_MAX = "sessions-max", Integer "N":
         "Sessions at one time; read again at SIGHUP [default: 8192 for each shard]";
+    SERVER = "server", Switch "bool":
+        "Serve /nodes and the WebRTC coordinator under /webrtc (default: false; true with dev and as role coordinator)";
+    NO_WEBRTC = "no-webrtc", Switch "bool":
+        "Disable WebRTC coordinator";
+    STUN = "stun", List "url":
+        "Add STUN server (default: stun.l.google.com:19302)";
+    TURN = "turn", List "url":
+        "Add TURN server (format: turn:user:pass@host:port)";
+    AUTO_WEBRTC = "auto-webrtc", Answer "bool":
+        "Auto-connect to coordinator (default: true)";
+    SEED = "seed", List "url":
+        "Node whose /nodes leads to a coordinator and to other nodes, repeatable";
+    TURN_SECRET = "turn-secret", Text "FILE":
+        "Secret that the TURN servers share (coturn's static-auth-secret): each join gets a password of an hour";
+    COORDINATOR_MODE = "coordinator-mode", Text "MODE":
+        "Who may join: open, signed, or required, which wants every offer signed too (default: signed; open with dev)";
+    NETWORK_ID = "network-id", Text "ID":
+        "Name of the network, which joins sign (default: connected with a --seed, else standalone)";
+    PUBLIC_URL = "public-url", Text "URL":
+        "Where peers reach this node's HTTP (default: as they asked, by the Host header)";
+    CORS = "cors", List "ORIGIN":
+        "Origin whose pages may use /webrtc and /nodes, repeatable (default: *, all)";
+    ROOM_PEERS_MAX = "room-peers-max", Integer "N":
+        "Peers in a room, 2 to 10000 (default: 50)";
+    PEER_ROOMS_MAX = "peer-rooms-max", Integer "N":
+        "Rooms of a peer, 1 to 1024 (default: 32)";
+    ROOMS_MAX = "rooms-max", Integer "N":
+        "Rooms in all, 8 to 1000000 (default: 10000)";
+    SIGNALS_PER_SECOND = "signals-per-second", Integer "N":
+        "Signals of a node, four times as many at once; 1 to 100000 (default: 50)";
+    JOINS_PER_MINUTE = "joins-per-minute", Integer "N":
+        "Joins of a node, twice as many at once; 1 to 100000 (default: 10)";
+    ADDRESS_CONNECTIONS_MAX = "address-connections-max", Integer "N":
+        "WebSockets and waiting polls from one address, 1 to 1000000 (default: 64)";
+    HEARTBEAT_MS = "heartbeat-ms", Integer "N":
+        "How often a peer shows that it is there, 100 to 20000 (default: 15000)";
+    STALE_MS = "stale-ms", Integer "N":
+        "A peer that is silent for so long is gone, 200 to 600000 (default: 30000)";
     LOG = "log", Text "FILTER":
         "Which log lines: a level, and target=level for parts, separated by commas; read again at SIGHUP [default: info, less for what peers do wrong]";
     LOG_FORMAT = "log-format", Text "FORMAT":
         "Log lines as text or json; read again at SIGHUP [default: text]";
 }
+
+/// What the help says above the settings of the coordinator.
+pub const WEBRTC_HEADING: &str = "WebRTC Options (Server Mode)";
+
+/// The settings of the coordinator and of those who look for one.
+pub static WEBRTC: [&Key; 19] = [
+    &SERVER,
+    &NO_WEBRTC,
+    &STUN,
+    &TURN,
+    &AUTO_WEBRTC,
+    &SEED,
+    &TURN_SECRET,
+    &COORDINATOR_MODE,
+    &NETWORK_ID,
+    &PUBLIC_URL,
+    &CORS,
+    &ROOM_PEERS_MAX,
+    &PEER_ROOMS_MAX,
+    &ROOMS_MAX,
+    &SIGNALS_PER_SECOND,
+    &JOINS_PER_MINUTE,
+    &ADDRESS_CONNECTIONS_MAX,
+    &HEARTBEAT_MS,
+    &STALE_MS,
+];
 
 /// The key with this name or alias.
 pub fn find(name: &str) -> Option<&'static Key> {

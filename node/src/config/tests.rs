@@ -27,7 +27,7 @@ fn world(flags: &str, env: &str, file: Option<&str>) -> Result<Resolved, Vec<Con
             Ok(file.filter(|_| here).map(str::to_owned))
         },
         cores: 8,
-        demo: true,
+        development: true,
     };
     let named = (env.iter().any(|(name, _)| name == "NAMED")).then(|| Path::new("/etc/relay.toml"));
     resolve(&given, named, &around)
@@ -90,6 +90,25 @@ fn without_a_word_the_defaults_hold() {
             wholesale-per-gb = "0"                    # default
             serve-free = []                           # default
             sessions-max = 57344                      # default
+            server = true                             # default
+            no-webrtc = false                         # default
+            stun = ["stun:stun.l.google.com:19302"]   # default
+            turn = []                                 # default
+            auto-webrtc = true                        # default
+            seed = []                                 # default
+            # turn-secret is not set
+            coordinator-mode = "open"                 # default
+            # network-id is not set
+            # public-url is not set
+            cors = ["*"]                              # default
+            room-peers-max = 50                       # default
+            peer-rooms-max = 32                       # default
+            rooms-max = 10000                         # default
+            signals-per-second = 50                   # default
+            joins-per-minute = 10                     # default
+            address-connections-max = 64              # default
+            heartbeat-ms = 15000                      # default
+            stale-ms = 30000                          # default
             log = "info,str0m=error,str0m_proto=error,is=error,dimpl=error,sctp_proto=error"  # default
             log-format = "text"                       # default
         "#]],
@@ -144,6 +163,25 @@ fn a_flag_beats_the_environment_beats_the_file_beats_the_default() {
             wholesale-per-gb = "0"                    # default
             serve-free = []                           # default
             sessions-max = 24576                      # default
+            server = true                             # default
+            no-webrtc = false                         # default
+            stun = ["stun:stun.l.google.com:19302"]   # default
+            turn = []                                 # default
+            auto-webrtc = true                        # default
+            seed = []                                 # default
+            # turn-secret is not set
+            coordinator-mode = "open"                 # default
+            # network-id is not set
+            # public-url is not set
+            cors = ["*"]                              # default
+            room-peers-max = 50                       # default
+            peer-rooms-max = 32                       # default
+            rooms-max = 10000                         # default
+            signals-per-second = 50                   # default
+            joins-per-minute = 10                     # default
+            address-connections-max = 64              # default
+            heartbeat-ms = 15000                      # default
+            stale-ms = 30000                          # default
             log = "info,str0m=error,str0m_proto=error,is=error,dimpl=error,sctp_proto=error"  # default
             log-format = "text"                       # default
         "#]],
@@ -154,12 +192,88 @@ fn a_flag_beats_the_environment_beats_the_file_beats_the_default() {
 fn a_printed_configuration_read_as_a_file_is_the_same_configuration() {
     let flags = "home=/srv/relay http=[::]:443 udp-port=9 media-ip=2001:db8::1 shards=2 pin=true \
                  link=epoll no-demo=true open=true tls-cert=/c.pem tls-key=/k.pem gather-us=1000 \
-                 decisions=unix:/run/d.sock log-format=json";
+                 decisions=unix:/run/d.sock log-format=json server=false no-webrtc=true \
+                 stun=stun.example:1 stun=stuns:[::1]:2 turn=turn:u:p@w@h:3 auto-webrtc=false \
+                 seed=http://a:1 turn-secret=/s coordinator-mode=required network-id=n.1 \
+                 public-url=https://b cors=https://c room-peers-max=9 stale-ms=40000";
     let first = world(flags, "", None).expect("valid");
     let printed = render(&first);
     let second = world("", "NAMED=1", Some(&printed)).expect("what is printed can be read");
     assert_eq!(second.config, first.config);
     assert_eq!(second.file.as_deref(), Some(Path::new("/etc/relay.toml")));
+}
+
+/// R53, R82, R84
+#[test]
+fn dev_serves_a_coordinator_and_start_does_with_a_flag() {
+    use super::coordination::Service;
+    use coordinator::{Mode, STUN_DEFAULT};
+    let with = |development: bool, words: &[&str]| {
+        let mut flags = Flags::new();
+        for (name, value) in words.iter().filter_map(|word| word.split_once('=')) {
+            let key = keys::find(name).expect("a known flag");
+            flags.entry(key.name).or_default().push(value.to_owned());
+        }
+        let around = Surroundings {
+            env: &|name| (name == "HOME").then(|| "/home/ada".to_owned()),
+            read_file: &|_| Ok(None),
+            cores: 1,
+            development,
+        };
+        resolve(&flags, None, &around).expect("right").config
+    };
+    let (dev, start) = (with(true, &[]).coordinator, with(false, &[]).coordinator);
+    assert_eq!((dev.service, dev.mode), (Service::Coordinator, Mode::Open));
+    assert_eq!((start.service, start.mode), (Service::Off, Mode::Signed));
+    assert_eq!((dev.stun.as_slice(), dev.turn.len()), ([STUN_DEFAULT.to_owned()].as_slice(), 0));
+    assert!(dev.auto_webrtc && dev.seeds.is_empty());
+    assert_eq!(dev.network_id, None, "the seeds say it");
+    let service = |development, words: &[&str]| with(development, words).coordinator.service;
+    assert_eq!(service(false, &["server=true"]), Service::Coordinator);
+    assert_eq!(service(false, &["server=true", "no-webrtc=true"]), Service::Nodes);
+    assert_eq!(service(true, &["no-webrtc=true"]), Service::Nodes);
+    assert_eq!(service(true, &["server=false"]), Service::Off);
+
+    let all =
+        ["stun=a:1", "stun=stun:b:2", "turn=turn:u:p@h:3", "seed=http://s:4", "seed=http://t"];
+    let given = with(false, &all).coordinator;
+    assert_eq!(given.stun, ["stun:a:1", "stun:b:2"], "in the place of the default");
+    assert_eq!(given.turn[0].urls, "turn:h:3");
+    assert_eq!(given.seeds, ["http://s:4", "http://t"]);
+    assert!(!with(false, &["auto-webrtc=false"]).coordinator.auto_webrtc);
+
+    let alone = with(false, &["role=coordinator"]);
+    assert!(!alone.chain && alone.coordinator.service == Service::Coordinator);
+}
+
+/// R84
+#[test]
+fn a_coordinator_that_cannot_be_is_refused_with_the_way_out() {
+    check(
+        "stun=http://a turn=turn:h:1 auto-webrtc=perhaps seed=a:1 coordinator-mode=closed cors=all heartbeat-ms=20000",
+        "",
+        None,
+        expect![[r#"
+            --stun: `stun` cannot be `http://a`: a STUN server is HOST:PORT, such as stun.l.google.com:19302
+            --turn turn:h:1 names no user: write turn:USER:PASSWORD@HOST:PORT, or give --turn-secret FILE
+            --auto-webrtc: `auto-webrtc` cannot be `perhaps`: say true or false
+            --seed: `seed` cannot be `a:1`: an address such as http://192.0.2.1:8080
+            --coordinator-mode: `coordinator-mode` cannot be `closed`: say open, signed or required
+            --cors: `cors` cannot be `all`: an origin, such as https://example.org, or *
+            --stale-ms 30000 is less than two heartbeats of 20000 ms: a single lost one would end a peer
+        "#]],
+    );
+    check(
+        "role=coordinator no-webrtc=true chain=true chain-rpc=http://a",
+        "",
+        None,
+        expect![[r#"
+            --chain-rpc is for a relay on a chain that others keep: add --role relay, or drop it (a coordinator keeps no chain)
+            --chain-rpc needs two endpoints of different operators, so that one cannot lie alone: give it twice
+            a coordinator keeps no chain: drop --chain, or say another --role
+            a coordinator does nothing else: drop --no-webrtc and --server=false, or say another --role
+        "#]],
+    );
 }
 
 #[test]

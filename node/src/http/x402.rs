@@ -127,18 +127,26 @@ fn header_of(body: &Value) -> HeaderValue {
 pub fn refuse(refusal: Refusal, terms: Option<&Terms>, resource: &str, chain_id: &str) -> Response {
     let status = StatusCode::from_u16(refusal.http_status()).unwrap_or(StatusCode::FORBIDDEN);
     let words = sentence(&refusal.to_string());
-    let body = match (&refusal, terms) {
-        (Refusal::PaymentRequired { terms, lane }, _) => {
-            required("Payment required", PAID, terms, lane.as_deref(), resource, chain_id)
-        }
-        (_, Some(terms)) => required(refusal.code(), &words, terms, None, resource, chain_id),
-        (_, None) => return Problem::new(status, refusal.code(), words).into_response(),
+    let body = match (terms_of(&refusal, resource, chain_id), terms) {
+        (Some(body), _) => body,
+        (None, Some(terms)) => required(refusal.code(), &words, terms, None, resource, chain_id),
+        (None, None) => return Problem::new(status, refusal.code(), words).into_response(),
     };
     let headers = [
         (PAYMENT_REQUIRED, header_of(&body)),
         (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
     ];
     (status, headers, Json(body)).into_response()
+}
+
+/// What is asked, as the body of a 402; `None`: money would not help.
+pub fn terms_of(refusal: &Refusal, resource: &str, chain_id: &str) -> Option<Value> {
+    match refusal {
+        Refusal::PaymentRequired { terms, lane } => {
+            Some(required("Payment required", PAID, terms, lane.as_deref(), resource, chain_id))
+        }
+        _ => None,
+    }
 }
 
 const PAID: &str = "This stream is paid by the second: open it in a wallet, or send PAYMENT-SIGNATURE with a bind and a first voucher.";

@@ -64,6 +64,7 @@ impl OwnChain {
                 RemoteChain::open(home, &on_chain.chain_rpc, on_chain.trust)
                     .map_err(chain::unusable)?,
             ),
+            Role::Coordinator => bail!("a coordinator keeps no chain: drop --chain"),
             Role::Validator | Role::ValidatorRelay => {
                 let opened = LocalChain::open(home, begin, on_chain, config.rpc);
                 Arc::new(opened.map_err(chain::unusable)?)

@@ -11,6 +11,7 @@ use crate::{
     admission::{Admission, Grants, Open},
     banner::{self, Banner},
     config::{Link, endpoints, home},
+    coordination::{self, Opened, Streams},
     demo::{self, Demo},
     doctor,
     http::{self, About, Access},
@@ -111,7 +112,15 @@ pub(super) fn run(site: Site, hangup: Hangup) -> anyhow::Result<()> {
     // On an open relay a page's token opens nothing, and must not open anything later either.
     let issuer = if config.open { home::passing_key() } else { issuer };
     let access = Access { admission, grants, issuer };
-    let app = http::router(control.clone(), access, metrics, about, paying.clone());
+    let streams = Streams { admission: Some(access.admission.clone()), paying: paying.clone() };
+    let Opened { served, network } =
+        coordination::open(&config.coordinator, home.dir(), &base_url, streams)?;
+    let mut app = http::router(control.clone(), access, metrics.clone(), about, paying.clone());
+    if let Some(served) = &served {
+        let looked_at = served.clone();
+        metrics.watch_rooms(move || looked_at.sight());
+        app = app.merge(served.router());
+    }
     let rpc = own.as_ref().map(|own| own.bind_rpc(config.rpc)).transpose()?.flatten();
 
     // Plain HTTP, also where HTTPS is spoken: commands of this home send signed words only.
@@ -141,6 +150,7 @@ pub(super) fn run(site: Site, hangup: Hangup) -> anyhow::Result<()> {
         ]
         .into_iter()
         .chain(own.as_ref().map(of_chain))
+        .chain(served.as_ref().map(|of| doctor::coordinator(&of.node_id, &config.coordinator)))
         .collect(),
         lan: web.authority.as_ref().map(|_| banner::Lan {
             guide: lan::trust_guide(&base_url),
@@ -163,7 +173,7 @@ pub(super) fn run(site: Site, hangup: Hangup) -> anyhow::Result<()> {
     let is_alive = move || books.as_ref().is_none_or(|books| books.money.counters().is_some());
     // The drain waits for the shards.
     let halting = own.as_ref().and_then(|own| own.chain.halting());
-    Face { listener, web, app, rpc, screen, service, reloader, halting }
+    Face { listener, web, app, rpc, screen, service, reloader, halting, served, network }
         .serve(is_alive, move || draining.drain())?;
     drop(demo);
     drop((control, relay));

@@ -7,6 +7,7 @@ use chain_types::AccountId;
 use super::{Face, Hangup, Site, chain::OwnChain, knobs::NodeKnobs};
 use crate::{
     banner::Banner,
+    coordination::{self, Opened, Streams},
     doctor,
     http::chain_only::{self, ChainFace},
     metrics::{BuildInfo, Metrics},
@@ -23,6 +24,13 @@ pub(super) fn run(site: Site, hangup: Hangup) -> anyhow::Result<()> {
     metrics.watch_home(home.dir());
     let chain = own.chain.clone();
     metrics.watch_engine(move || chain.engine_sight());
+    let streams = Streams { admission: None, paying: None };
+    let Opened { served, network } =
+        coordination::open(&config.coordinator, home.dir(), &base_url, streams)?;
+    if let Some(served) = &served {
+        let looked_at = served.clone();
+        metrics.watch_rooms(move || looked_at.sight());
+    }
     let face = ChainFace {
         chain: own.chain.clone(),
         metrics,
@@ -30,7 +38,10 @@ pub(super) fn run(site: Site, hangup: Hangup) -> anyhow::Result<()> {
         started,
         operator: AccountId::from(&own.keys.operator),
     };
-    let app = chain_only::router(Arc::new(face));
+    let mut app = chain_only::router(Arc::new(face));
+    if let Some(served) = &served {
+        app = app.merge(served.router());
+    }
     let rpc = own.bind_rpc(config.rpc)?;
     let bound_rpc = rpc.as_ref().and_then(|(listener, _)| listener.local_addr().ok());
     let rpc_at = own.chain.rpc_at().or(bound_rpc);
@@ -38,7 +49,10 @@ pub(super) fn run(site: Site, hangup: Hangup) -> anyhow::Result<()> {
     let screen = Banner {
         version: version.to_owned(),
         base_url,
-        checks: vec![doctor::chain(own.chain.chain_id(), &own.chain.engine(), rpc_at)],
+        checks: [doctor::chain(own.chain.chain_id(), &own.chain.engine(), rpc_at)]
+            .into_iter()
+            .chain(served.as_ref().map(|of| doctor::coordinator(&of.node_id, &config.coordinator)))
+            .collect(),
         is_relay: false,
         ..Banner::default()
     };
@@ -48,7 +62,8 @@ pub(super) fn run(site: Site, hangup: Hangup) -> anyhow::Result<()> {
     // Alive as long as the state can be read.
     let is_alive = move || chain.params().is_ok();
     let halting = own.chain.halting();
-    Face { listener, web, app, rpc, screen, service, reloader, halting }.serve(is_alive, || {})?;
+    Face { listener, web, app, rpc, screen, service, reloader, halting, served, network }
+        .serve(is_alive, || {})?;
     own.chain.stop();
     tracing::info!("stopped");
     Ok(())

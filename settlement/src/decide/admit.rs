@@ -412,6 +412,54 @@ impl Decider {
         Ok(())
     }
 
+    /// Whether somebody may meet a stream's viewers: everybody where it is free; its creator; whom a
+    /// token or a record of the chain lets watch; who watches here now, which is who pays.
+    ///
+    /// # Errors
+    /// The stream is unknown, or it is not theirs; with the terms where it is paid.
+    pub fn meeting_allowed(
+        &self,
+        now: Time,
+        stream: &StreamId,
+        account: Option<&AccountId>,
+        token: Option<&SignedToken>,
+    ) -> Result<(), Refusal> {
+        let Some(access) = &self.access else {
+            return Err(Refusal::Books("the chain was not read yet"));
+        };
+        let (stream, in_force) = stream_in_force(&access.blockchain_state, stream)?;
+        let is_creator = account.is_some_and(|account| *account == stream.creator);
+        if stream.policy == Policy::Free || is_creator {
+            return Ok(());
+        }
+        let may = |grant| {
+            let token = token.ok_or(Refusal::AccessDenied(NOT_LISTED))?;
+            check_token(token, &stream, grant, &self.config.chain_id, now.unix_ms)
+        };
+        if may(Grants::PUBLISH).is_ok() {
+            return Ok(());
+        }
+        let token = match token {
+            Some(_) => Some(*may(Grants::SUBSCRIBE)?),
+            None => None,
+        };
+        // A token that names its viewer is for who shows that account's key.
+        let viewer = account.copied().unwrap_or(AccountId::ZERO);
+        let watches = access
+            .active_streams
+            .get(&stream.id)
+            .is_some_and(|here| !viewer.is_zero() && here.viewers.values().any(|of| *of == viewer));
+        let claim = Claim { token: token.as_ref(), has_lane: watches, is_served_free: false };
+        match access.rights(&stream.id, &viewer, claim, now.unix_ms) {
+            Ok(_) => Ok(()),
+            Err(_) if stream.policy == Policy::Paid => {
+                Err(asked(self.terms_of(&stream, in_force), None))
+            }
+            Err(reason) if stream.policy == Policy::Ticketed => Err(denied(reason, NO_TICKET)),
+            Err(reason) => Err(denied(reason, NOT_LISTED)),
+        }
+    }
+
     /// The lane of one version of a stream's terms, paid by a channel.
     pub(super) fn lane_of(
         &self,

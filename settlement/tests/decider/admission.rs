@@ -550,3 +550,42 @@ fn the_creators_grant_of_this_chain_lets_publish_and_nothing_else_does() {
     rig.block();
     assert_eq!(allowed(&rig, &grant), Err(Refusal::Token("it was taken back: ask for a new one")));
 }
+
+/// R33
+#[test]
+fn who_may_watch_or_publish_may_meet_the_viewers_and_who_watches_a_paid_stream() {
+    let (mut rig, viewer) = listed(Policy::AllowList);
+    let allowed = |rig: &Rig, account: Option<AccountId>, token: Option<Token>| {
+        let token = token.map(signed);
+        rig.decider.meeting_allowed(rig.now, &stream_id(1), account.as_ref(), token.as_ref())
+    };
+    let denied = Err(Refusal::AccessDenied("the account is not on the stream's list"));
+    let (me, other) = (Some(viewer.account()), Some(account(99)));
+    assert_eq!(allowed(&rig, None, None), denied);
+    assert_eq!(allowed(&rig, other, None), denied);
+    assert_eq!(allowed(&rig, Some(AccountId::from(&crate::rig::creator())), None), Ok(()));
+    let mine = token(stream_id(1), &viewer);
+    assert_eq!(allowed(&rig, me, Some(mine)), Ok(()));
+    assert_eq!(allowed(&rig, other, Some(mine)), denied, "it names somebody else");
+    assert_eq!(allowed(&rig, None, Some(mine)), denied, "nobody has shown the key");
+    let anybodys = Token { viewer: AccountId::ZERO, ..mine };
+    assert_eq!(allowed(&rig, None, Some(anybodys)), Ok(()));
+    let publisher = Token { grants: Grants::PUBLISH, ..mine };
+    assert_eq!(allowed(&rig, other, Some(publisher)), Ok(()));
+    rig.chain.grant(stream_id(1), viewer.account(), START_MS + 60_000);
+    rig.block();
+    assert_eq!(allowed(&rig, me, None), Ok(()), "by the chain's record");
+    let unknown = rig.decider.meeting_allowed(rig.now, &stream_id(9), me.as_ref(), None);
+    assert_eq!(unknown, Err(Refusal::StreamUnknown));
+
+    let (rig, _) = listed(Policy::Free);
+    assert_eq!(allowed(&rig, None, None), Ok(()));
+
+    let mut rig = Rig::new(|_| {});
+    let asked = allowed(&rig, other, None);
+    let Err(Refusal::PaymentRequired { terms, .. }) = asked else { panic!("{asked:?}") };
+    assert_eq!(*terms, rig.terms(), "as who asks to watch is told");
+    let (viewer, _session) = rig.watching(10);
+    assert_eq!(allowed(&rig, Some(viewer.account()), None), Ok(()), "it watches, and so it pays");
+    assert!(allowed(&rig, other, None).is_err());
+}

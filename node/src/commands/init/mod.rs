@@ -23,6 +23,7 @@ use crate::{
 };
 
 mod beginning;
+mod coordinator;
 mod settings;
 
 use beginning::Beginning;
@@ -71,6 +72,8 @@ pub enum RoleName {
     Relay,
     /// Both
     ValidatorRelay,
+    /// Neither: rooms and signalling for peers
+    Coordinator,
 }
 
 impl From<RoleName> for Role {
@@ -79,6 +82,7 @@ impl From<RoleName> for Role {
             RoleName::Validator => Self::Validator,
             RoleName::Relay => Self::Relay,
             RoleName::ValidatorRelay => Self::ValidatorRelay,
+            RoleName::Coordinator => Self::Coordinator,
         }
     }
 }
@@ -117,6 +121,9 @@ impl From<ParamsName> for Params {
 pub fn run(args: InitArgs, home: &Path) -> anyhow::Result<()> {
     let role = Role::from(args.role);
     refuse(&args, home)?;
+    if role == Role::Coordinator {
+        return coordinator::run(&args, home);
+    }
     // Whatever comes from elsewhere is looked at before the first file is written.
     let joined = beginning::joined(&args)?;
     let is_spawned = args.comet == EngineName::Spawn || joined.is_some();
@@ -139,7 +146,7 @@ pub fn run(args: InitArgs, home: &Path) -> anyhow::Result<()> {
     home::create_dir(&config)?;
     let node_key = NodeKey::load_or_create(&config.join("node_key.json"))?;
     let validator = match role {
-        Role::Relay => None,
+        Role::Relay | Role::Coordinator => None,
         Role::Validator | Role::ValidatorRelay => {
             Some(ValidatorKey::load_or_create(&config.join("priv_validator_key.json"))?)
         }
@@ -189,7 +196,7 @@ fn refuse(args: &InitArgs, home: &Path) -> anyhow::Result<()> {
         );
     }
     if Role::from(args.role) != Role::Relay && !args.chain_rpc.is_empty() {
-        bail!("--chain-rpc is for --role relay: a validator keeps the chain itself; drop it");
+        bail!("--chain-rpc is for --role relay, which follows a chain that others keep; drop it");
     }
     Ok(())
 }
@@ -306,6 +313,23 @@ mod tests {
         check(&long, &home, Err("at most 70"));
         check("alice --genesis nowhere.json", &home, Err("nowhere.json"));
         assert!(!home.exists());
+    }
+
+    #[test]
+    fn a_coordinator_has_a_key_and_settings_and_no_chain() {
+        let dir = TempDir::new();
+        let home = dir.path().join("home");
+        check("carol --role coordinator --chain-id a", &home, Err("--chain-id"));
+        check("carol --role coordinator --comet spawn", &home, Err("--comet"));
+        assert!(!home.exists());
+        check("carol --role coordinator", &home, Ok(()));
+        let toml = fs::read_to_string(home.join(FILE_NAME)).expect("made");
+        assert!(toml.contains("\nrole = \"coordinator\"\n"), "{toml}");
+        let key = fs::read_to_string(home.join("keys/coordinator.key")).expect("made");
+        assert!(!home.join("config").exists() && !home.join("keys/operator.key").exists());
+        check("carol --role coordinator", &home, Err("is a home already"));
+        check("carol --role coordinator --overwrite", &home, Ok(()));
+        assert_eq!(fs::read_to_string(home.join("keys/coordinator.key")).expect("kept"), key);
     }
 
     #[test]

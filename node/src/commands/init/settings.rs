@@ -86,7 +86,7 @@ impl Settings<'_> {
         if key == &keys::MONIKER {
             return Some(quote(self.moniker.trim()));
         }
-        if key == &keys::COMET && self.role != Role::Relay {
+        if key == &keys::COMET && self.role.keeps_chain() {
             return Some(quote(self.comet));
         }
         if key == &keys::PEERS {
@@ -111,7 +111,7 @@ fn resolve(
         env: &|name| (name == "HOME").then(|| "/".to_owned()),
         read_file: read,
         cores: 1,
-        demo: false,
+        development: false,
     };
     config::resolve(&Flags::new(), path, &around)
 }
@@ -128,7 +128,7 @@ fn example(key: &Key) -> String {
     match key.kind {
         Kind::Text => format!("\"{}\"", key.value_name),
         Kind::Integer => "0".to_owned(),
-        Kind::Switch => "false".to_owned(),
+        Kind::Switch | Kind::Answer => "false".to_owned(),
         Kind::List => format!("[\"{}\"]", key.value_name),
     }
 }

@@ -20,12 +20,14 @@ const NODE_KEY: &str = "config/node_key.json";
 /// The wallet's key, in a backup.
 const WALLET_KEY: &str = "wallet/account.key";
 /// The node's own keys, and what each is for.
-const OWN: [(&str, &str); 5] = [
+const OWN: [(&str, &str); 7] = [
     ("operator", "the relay's account: it is paid"),
     ("relay", "signs receipts, redeems vouchers and pays the fees for that"),
     ("creator", "creator of the demo stream"),
     ("faucet", "gives play money away on a development chain"),
     ("issuer", "signs access tokens; holds no money"),
+    ("coordinator", "names this node among coordinators and peers; holds no money"),
+    ("peer", "names `sutantra-node peer` among peers; holds no money"),
 ];
 /// The name of the wallet's key.
 const WALLET: &str = "wallet";
