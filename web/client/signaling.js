@@ -52,7 +52,7 @@ export class SutantraSignaling extends EventEmitter {
   /** A secret that stands for the signature. @type {string | null} */
   session = null;
   #options;
-  /** @type {Map<string, { metadata: object, invite?: string | undefined, joined: boolean }>} */
+  /** @type {Map<string, { metadata: object, invite?: string | undefined, joined: boolean, early?: any[] | null }>} */
   #rooms = new Map();
   /** @type {SocketCarrier | PollCarrier | null} */
   #carrier = null;
@@ -379,14 +379,21 @@ export class SutantraSignaling extends EventEmitter {
       throw new SutantraError("closed", "there is no connection to the coordinator: connect first, or wait until it is back", { room });
     }
     const { metadata, invite } = wanted;
-    const answer = await this.#carrier.join({ room, nodeId: this.nodeId, metadata, ...(invite === undefined ? {} : { invite }) });
-    wanted.joined = true;
-    if (Array.isArray(answer.iceServers)) this.iceServers = answer.iceServers;
-    if (typeof answer.session === "string") this.session = answer.session;
-    const peers = (Array.isArray(answer.peers) ? answer.peers : []).filter((/** @type {Member} */ { nodeId }) => nodeId !== this.nodeId);
-    const joined = { room, peers, iceServers: this.iceServers, again };
-    this.emit("joined", joined);
-    return joined;
+    // Who comes or goes while the answer is on its way may be told before it.
+    wanted.early = [];
+    try {
+      const answer = await this.#carrier.join({ room, nodeId: this.nodeId, metadata, ...(invite === undefined ? {} : { invite }) });
+      wanted.joined = true;
+      if (Array.isArray(answer.iceServers)) this.iceServers = answer.iceServers;
+      if (typeof answer.session === "string") this.session = answer.session;
+      const peers = (Array.isArray(answer.peers) ? answer.peers : []).filter((/** @type {Member} */ { nodeId }) => nodeId !== this.nodeId);
+      const joined = { room, peers, iceServers: this.iceServers, again };
+      this.emit("joined", joined);
+      for (const change of wanted.early ?? []) this.#presence(change);
+      return joined;
+    } finally {
+      wanted.early = null;
+    }
   }
 
   /** @param {any} message */
@@ -398,11 +405,12 @@ export class SutantraSignaling extends EventEmitter {
     }
     switch (message?.type) {
       case "peer-joined":
-        if (typeof message.peer?.nodeId === "string") this.emit("peer-joined", message.room, message.peer);
+      case "peer-left": {
+        const early = this.#rooms.get(message.room)?.early;
+        if (early) early.push(message);
+        else this.#presence(message);
         return;
-      case "peer-left":
-        this.emit("peer-left", message.room, message.peerId);
-        return;
+      }
       case "broadcast":
         this.emit("broadcast", message);
         return;
@@ -415,6 +423,12 @@ export class SutantraSignaling extends EventEmitter {
       default:
       // A later version's message is for a later version's client.
     }
+  }
+
+  /** @param {any} change */
+  #presence({ type, room, peer, peerId }) {
+    if (type === "peer-left") this.emit("peer-left", room, peerId);
+    else if (typeof peer?.nodeId === "string") this.emit("peer-joined", room, peer);
   }
 
   /** @param {SutantraError} error @param {any} caused */

@@ -36,7 +36,7 @@ async function client(coordinator, options = {}) {
   }
   /** @param {string} name @returns {any[]} */
   const events = (name) => heard.filter(([event]) => event === name);
-  return { signaling, events, nodeId: identity.nodeId };
+  return { signaling, heard, events, nodeId: identity.nodeId };
 }
 
 /** @param {string} to */
@@ -80,6 +80,25 @@ test("over either way the same is heard, in order, and acknowledged by a cursor"
   assert.deepEqual(socket.events("peer-joined").map(([, room, { nodeId, metadata }]) => [room, nodeId, metadata.name]), [["global", poll.nodeId, "somebody"]]);
   poll.signaling.close();
   await until(() => socket.events("peer-left").length === 1, "its leaving is heard");
+});
+
+test("who comes or goes while the answer to a join is on its way is told after it", async () => {
+  const coordinator = await coordinate();
+  const { signaling, heard, events, nodeId } = await client(coordinator, { transport: "websocket" });
+  await signaling.connect();
+  coordinator.meddle = (message) => {
+    if (message.type !== "join") return undefined;
+    coordinator.push(nodeId, { type: "peer-joined", room: "global", peer: { nodeId: "ada", metadata: {} } });
+    coordinator.push(nodeId, { type: "peer-left", room: "global", peerId: "bob" });
+    return undefined;
+  };
+  await signaling.join("global");
+  const order = heard.map(([event]) => event).filter((event) => event !== "state");
+  assert.deepEqual(order, ["joined", "peer-joined", "peer-left"]);
+  coordinator.meddle = () => ({ code: "room_full", message: "full" });
+  await assert.rejects(signaling.join("learning"), { code: "room_full" });
+  coordinator.push(nodeId, { type: "peer-joined", room: "global", peer: { nodeId: "eve", metadata: {} } });
+  await until(() => events("peer-joined").length === 2, "later ones are told at once");
 });
 
 // R87
