@@ -129,8 +129,14 @@ impl<'a> Said<'a> {
         }
     }
 
-    pub(crate) fn metadata(&self) -> Option<String> {
-        self.metadata.map(|raw| raw.get().to_owned())
+    /// Its size is looked at before a signature and its nonce are.
+    pub(crate) fn metadata(&self, bytes_max: usize) -> Result<Option<String>, Refusal> {
+        match self.metadata.map(RawValue::get) {
+            Some(text) if text.len() > bytes_max => {
+                Err(Refusal::too_large("`metadata`", bytes_max))
+            }
+            text => Ok(text.map(str::to_owned)),
+        }
     }
 
     /// What a signal carries, as JSON text, from `payload` or flat.

@@ -57,7 +57,8 @@ async fn join(coordinator: &Coordinator, asked: &Asked, text: &str) -> Result<St
         let room = said.room()?.to_owned();
         let node_id = said.node_id.as_deref().map(str::to_owned);
         let invite = said.invite.as_deref().map(str::to_owned);
-        let join = JoinRequest { room, metadata: said.metadata(), invite, token: asked.token() };
+        let metadata = said.metadata(coordinator.options().limits.metadata_bytes_max)?;
+        let join = JoinRequest { room, metadata, invite, token: asked.token() };
         (join, node_id, said.proof()?)
     };
     let (join, node_id, proof) = request;

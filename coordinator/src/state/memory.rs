@@ -353,7 +353,12 @@ impl StateBackend for Memory {
     fn leave_room(&self, node: &str, room: &str, now: Now) -> bool {
         let Some(peer) = self.peer(node) else { return false };
         peer.inbox().seen = now;
-        self.exit(room, &peer, now)
+        let left = self.exit(room, &peer, now);
+        // Who is nowhere and cannot be reached is nobody.
+        self.remove(&peer, now, |inbox| {
+            inbox.rooms.is_empty() && !inbox.is_online() && inbox.lost_ms.is_none()
+        });
+        left
     }
 
     fn leave_all_rooms(&self, node: &str, now: Now) {

@@ -308,6 +308,7 @@ impl Talk {
     fn join_said(&mut self, said: &Said<'_>) -> Result<(), Refusal> {
         let room = said.room()?;
         kind_of(room)?;
+        let metadata = said.metadata(self.coordinator.options().limits.metadata_bytes_max)?;
         if self.caller.is_some() {
             self.known(said)?;
         } else {
@@ -319,7 +320,7 @@ impl Talk {
         }
         let request = JoinRequest {
             room: room.to_owned(),
-            metadata: said.metadata(),
+            metadata,
             invite: said.invite.as_deref().map(str::to_owned),
             token: None,
         };
