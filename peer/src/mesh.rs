@@ -398,7 +398,7 @@ impl Mesh {
         now: Instant,
     ) {
         let known = self.neighbours.get(from).and_then(|one| one.connection.as_ref());
-        let standing = known.map(|connection| connection.standing(sid.as_deref(), sdp));
+        let standing = known.map(|connection| connection.standing(sid.as_deref(), sdp, now));
         let decision = decide(standing);
         let full = self.connections() >= CONNECTIONS_MAX;
         match decision {

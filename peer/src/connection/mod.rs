@@ -33,6 +33,8 @@ const OPEN_WITHIN: Duration = Duration::from_secs(30);
 const BACK_WITHIN: Duration = Duration::from_secs(45);
 /// An offer without an answer is made again: the first may have been lost with the coordinator.
 const OFFER_AGAIN: Duration = Duration::from_secs(8);
+/// How long an offer that is not repeated stands against the peer's own.
+const OFFER_STANDS: Duration = Duration::from_secs(10);
 /// Wait before an ICE restart: whoever offered first goes first.
 const RESTART_AFTER: Duration = Duration::from_secs(1);
 /// Wait of the other side, and between attempts.
@@ -136,6 +138,7 @@ pub struct Connection {
     pending: Option<SdpPendingOffer>,
     /// The SDP of `pending`.
     offer: String,
+    offered_at: Instant,
     restarts: u32,
     remote: Option<RemoteIdentity>,
     early_candidates: Vec<Candidate>,
@@ -175,6 +178,7 @@ impl Connection {
             is_polite,
             pending: None,
             offer: String::new(),
+            offered_at: now,
             restarts: 0,
             remote: None,
             early_candidates: Vec::new(),
@@ -225,14 +229,15 @@ impl Connection {
     }
 
     /// What matters for an offer that comes in now ([`decide`]).
-    pub fn standing(&self, sid: Option<&str>, sdp: &str) -> Standing {
+    pub fn standing(&self, sid: Option<&str>, sdp: &str, now: Instant) -> Standing {
         let is_same_sid = sid == Some(&*self.sid);
         let is_same_remote = match (&self.remote, RemoteIdentity::of(sdp)) {
             (Some(known), Some(offered)) => *known == offered,
             (None, _) | (_, None) => false,
         };
         Standing {
-            has_offered: self.pending.is_some(),
+            // An offer that nobody answers does not stand in the way of the peer's for ever.
+            has_offered: self.pending.is_some() && now < self.offered_at + OFFER_STANDS,
             is_polite: self.is_polite,
             continues: is_same_remote || is_same_sid && self.remote.is_some(),
         }
@@ -336,13 +341,14 @@ impl Connection {
             State::Opening { until, offer_at } if offer_at <= now => {
                 self.state = State::Opening { until, offer_at: now + OFFER_AGAIN };
                 if self.pending.is_some() {
+                    self.offered_at = now;
                     self.events.push_back(Event::Offer(self.offer.clone()));
                 }
             }
             State::Interrupted { until, .. } if until <= now => self.end(CloseReason::Lost),
             State::Interrupted { until, restart_at } if restart_at <= now => {
                 self.state = State::Interrupted { until, restart_at: now + RESTART_LATER };
-                self.restart_ice();
+                self.restart_ice(now);
             }
             State::Opening { .. } | State::Open | State::Interrupted { .. } | State::Closed => {}
         }
@@ -474,7 +480,7 @@ impl Connection {
         self.events.push_back(Event::Raw { label, body });
     }
 
-    fn restart_ice(&mut self) {
+    fn restart_ice(&mut self, now: Instant) {
         let mut changes = self.rtc.sdp_api();
         changes.ice_restart(true);
         if let Some((offer, pending)) = changes.apply() {
@@ -484,6 +490,7 @@ impl Connection {
             self.sid = format!("{base}-{}", self.restarts);
             self.pending = Some(pending);
             self.offer = offer.to_sdp_string();
+            self.offered_at = now;
             self.events.push_back(Event::Offer(self.offer.clone()));
         }
     }

@@ -114,7 +114,7 @@ impl World {
         let connection = &mut self.sides[to].connection;
         match signal {
             Event::Offer(sdp) => {
-                match decide(Some(connection.standing(Some(sid), &sdp))) {
+                match decide(Some(connection.standing(Some(sid), &sdp, self.now))) {
                     Decision::Ignore => return,
                     Decision::Continue => {}
                     Decision::Replace => {
@@ -240,14 +240,23 @@ fn a_goodbye_is_heard_at_once() {
 #[test]
 fn a_stale_answer_and_a_candidate_of_another_attempt_are_dropped() {
     let mut world = World::new([Role::Offerer, Role::Answerer]);
-    let before = world.sides[0].connection.standing(None, "");
+    let before = world.sides[0].connection.standing(None, "", world.now);
     let is_taken = world.sides[0].connection.accept_answer(Some("another"), "v=0\r\n");
     assert!(!is_taken.unwrap());
     let candidate = json!({ "candidate": "candidate:1 1 udp 1 10.0.0.9 9 typ host" });
     world.sides[0].connection.add_remote_candidate(Some("another"), &candidate);
     assert!(world.sides[0].connection.early_candidates.is_empty());
-    assert_eq!(world.sides[0].connection.standing(None, ""), before);
+    assert_eq!(world.sides[0].connection.standing(None, "", world.now), before);
     world.run(SOON, World::both_open);
+}
+
+#[test]
+fn an_offer_that_nobody_answers_stands_for_seconds_only() {
+    let now = Instant::now();
+    let offerer = side(1, Role::Offerer, now).connection;
+    let has_offered =
+        |seconds| offerer.standing(None, "", now + Duration::from_secs(seconds)).has_offered;
+    assert!(has_offered(0) && has_offered(9) && !has_offered(10));
 }
 
 #[test]

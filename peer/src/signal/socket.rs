@@ -82,14 +82,14 @@ impl Link<'_> {
     async fn enter(&mut self, socket: &mut Socket) -> Result<Welcome, End> {
         let resume = self.session.secret.clone();
         let resume = resume.map(|session| Resume { session, cursor: self.session.cursor });
-        let proof = resume.is_none().then(|| self.session.proof(""));
         let was_member = resume.is_some();
         let hello = ClientMessage::Hello(Hello {
             v: 1,
             caps: vec!["batch".to_owned(), "resume".to_owned()],
             node_id: Some(self.session.node_id.clone()),
-            session: resume.as_ref().map(|resume| resume.session.clone()),
-            proof,
+            session: None,
+            // Counts where the session has ended meanwhile: the coordinator may have started anew.
+            proof: Some(self.session.proof("")),
             resume,
         });
         send(socket, &hello).await?;
