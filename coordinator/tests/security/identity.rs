@@ -30,11 +30,11 @@ fn a_forged_id_is_unauthenticated() {
     let proof = eve.key.prove_join("elsewhere", "global", now_ms(), [1; 16]);
     refused(join(&with_proof(&eve.id, "global", &proof)), 401, "unauthenticated");
     let query = format!("?nodeId={}&room=global", victim.id);
-    assert_eq!(world.try_socket(&query, None).err(), Some(401));
+    assert_eq!(world.closed(&query), 4401);
     // Where everybody may come, a name that is a key's is still that key's alone.
     let free = World::of(open());
     refused(free.post("/webrtc/join", &bare.to_string()), 401, "unauthenticated");
-    assert_eq!(free.try_socket(&query, None).err(), Some(401));
+    assert_eq!(free.closed(&query), 4401);
     // His own key opens the door.
     victim.joined(&world, "global");
     pair.exchange();
@@ -52,7 +52,7 @@ fn a_replayed_join_is_unauthenticated() {
     // The same words over the other door.
     let query = node.query("learning");
     drop(world.socket(&query));
-    assert_eq!(world.try_socket(&query, None).err(), Some(401));
+    assert_eq!(world.closed(&query), 4401);
     // Words that nobody has heard yet, but of another minute.
     for ts in [now_ms() - 61_000, now_ms() + 90_000] {
         let proof = node.key.prove_join(NETWORK, "global", ts, [3; 16]);
@@ -89,11 +89,14 @@ fn a_spoofed_from_is_forbidden_and_never_arrives() {
     refused(post_as(&world, &of_eve, "/webrtc/leave", &leave), 403, "forbidden");
     refused(world.post("/webrtc/leave", &leave.to_string()), 401, "unauthenticated");
     bobs.is_quiet();
-    // Over a socket the name is the connection's, whatever a message says.
+    // Over a socket the name is the connection's; a message that names another is refused.
     let mut eves = eve.socket(&world, "learning");
-    let message = json!({
+    let mut message = json!({
         "type": "offer", "from": alice.id, "to": bob.id, "room": "global", "sdp": "y"
     });
+    eves.send(&message.to_string());
+    assert_eq!(eves.next()["type"], "error");
+    message.as_object_mut().unwrap().remove("from");
     eves.send(&message.to_string());
     let seen = bobs.next();
     assert_eq!((&seen["type"], &seen["from"]), (&json!("offer"), &json!(eve.id)), "{seen}");
@@ -108,7 +111,7 @@ fn a_connection_is_replaced_by_its_own_key_alone() {
     let node = Node::new();
     let mut first = node.socket(&world, "global");
     let query = format!("?nodeId={}&room=global&session={}", node.id, "0".repeat(64));
-    assert_eq!(world.try_socket(&query, None).err(), Some(401));
+    assert_eq!(world.closed(&query), 4401);
     first.is_quiet();
     let mut second = node.socket(&world, "global");
     match first.event() {

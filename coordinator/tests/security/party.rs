@@ -115,10 +115,7 @@ impl Pair {
         let offer = json!({"type": "offer", "to": self.two.0, "room": room, "sdp": sdp});
         self.one.1.send(&offer.to_string());
         let seen = self.two.1.next();
-        assert_eq!(
-            seen,
-            json!({"type": "offer", "from": self.one.0, "room": room, "sdp": sdp})
-        );
+        assert_eq!(seen, json!({"type": "offer", "from": self.one.0, "room": room, "sdp": sdp}));
         let answer = json!({"type": "answer", "to": self.one.0, "room": room, "sdp": sdp});
         self.two.1.send(&answer.to_string());
         let seen = self.one.1.next();

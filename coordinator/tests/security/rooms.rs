@@ -35,7 +35,7 @@ fn a_private_room_opens_to_its_owner_and_to_invites_that_hold() {
     let soon = now_ms() + 60_000;
     let issue = |to: &str, exp, can: &[Can]| Invite::issue(&owner.key, NETWORK, room, to, exp, can);
     refused(join(&friend, None), 403, "forbidden");
-    refused(join(&friend, Some("si1.nonsense")), 403, "forbidden");
+    refused(join(&friend, Some("si1.nonsense")), 400, "bad_request");
     // Expired.
     let old = issue(&friend.id, now_ms() - 1, BOTH).encode();
     refused(join(&friend, Some(&old)), 403, "forbidden");

@@ -113,8 +113,7 @@ fn populated() -> World {
 }
 
 fn polled(world: &World, id: &str) -> Value {
-    let (status, answer) =
-        world.get(&format!("/webrtc/signal?nodeId={id}&room=global&timeout=0"));
+    let (status, answer) = world.get(&format!("/webrtc/signal?nodeId={id}&room=global&timeout=0"));
     assert_eq!(status, 200, "{answer}");
     answer
 }
@@ -168,8 +167,7 @@ fn a_join_answers_with_those_who_were_there_and_never_with_the_joiner() {
         let mut names: Vec<_> =
             peers.iter().map(|peer| (peer["nodeId"].as_str(), peer["name"].as_str())).collect();
         names.sort_unstable();
-        let expected =
-            [(Some("peer-1"), Some("Observer-2")), (Some("peer-2"), Some("Observer-3"))];
+        let expected = [(Some("peer-1"), Some("Observer-2")), (Some("peer-2"), Some("Observer-3"))];
         assert_eq!(names, expected, "joining twice is joining once");
         for peer in peers {
             let at = peer["joinedAt"].as_u64().unwrap();
@@ -327,11 +325,8 @@ fn what_cannot_be_is_an_error_with_a_code_and_a_sentence() {
 #[test]
 fn the_router_stands_beside_an_applications_own_routes() {
     use axum::{Router, routing::get};
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .enable_all()
-        .build()
-        .unwrap();
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
     let at = listener.local_addr().unwrap();
     let inside = runtime.enter();

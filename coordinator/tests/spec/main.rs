@@ -4,6 +4,8 @@
 
 mod examples;
 mod http;
+#[allow(dead_code, reason = "the other binary uses the rest")]
 mod options;
 mod socket;
+#[allow(dead_code, reason = "the other binary uses the rest")]
 mod world;

@@ -1,14 +1,13 @@
 //! Coordinators as the tests want them.
 
-use coordinator::{Mode, Options, limits::Rate};
+use coordinator::{Mode, Options, Rate};
 
 /// What joins are signed for.
 pub const NETWORK: &str = "test-network";
 
 /// Everybody may come, and as often as a test wants.
 pub fn open() -> Options {
-    let mut options = Options::new("coordinator-xyz");
-    options.mode = Mode::Open;
+    let mut options = Options { mode: Mode::Open, ..Options::new("coordinator-xyz") };
     generous(&mut options);
     options
 }

@@ -87,6 +87,19 @@ impl World {
         self.try_socket(query, None).unwrap_or_else(|status| panic!("no upgrade: {status}"))
     }
 
+    /// The code with which a connection with this query is closed: a browser shows a script no other
+    /// answer.
+    #[track_caller]
+    pub fn closed(&self, query: &str) -> u16 {
+        let mut socket = self.socket(query);
+        loop {
+            match socket.event() {
+                Event::Message(said) => assert_eq!(said["type"], "error", "{said}"),
+                Event::Closed(code, _) => return code,
+            }
+        }
+    }
+
     /// The same, with a subprotocol perhaps; the status where there is no upgrade.
     pub fn try_socket(&self, query: &str, protocol: Option<&str>) -> Result<Socket, u16> {
         let stream = TcpStream::connect(self.at).expect("it listens");
@@ -225,9 +238,8 @@ fn compare(seen: &Value, sample: &Value, at: &str) -> Result<(), String> {
                 let (seen, sample) = (seen.keys(), sample.keys());
                 return Err(format!("{at}: keys {seen:?}, expected {sample:?}"));
             }
-            seen.iter().try_for_each(|(key, value)| {
-                compare(value, sample[key], &format!("{at}.{key}"))
-            })
+            seen.iter()
+                .try_for_each(|(key, value)| compare(value, sample[key], &format!("{at}.{key}")))
         }
         (Value::Array(seen), Value::Array(sample)) => match sample.first() {
             None => Ok(()),
