@@ -18,7 +18,7 @@ use bench::rooms::Server;
 const PEERJS: &str = include_str!("peerjs.cjs");
 const SOCKETIO: &str = include_str!("socketio.cjs");
 /// How long a server may take to listen, and to end.
-const READY_MAX: Duration = Duration::from_secs(20);
+const READY_MAX: Duration = Duration::from_secs(60);
 const STOP_MAX: Duration = Duration::from_secs(8);
 /// Lines of its log shown when it fails.
 const LOG_LINES: usize = 8;
