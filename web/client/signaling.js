@@ -359,9 +359,9 @@ export class SutantraSignaling extends EventEmitter {
         return;
       } catch (thrown) {
         const error = asSutantraError(thrown);
-        this.emit("error", error);
         // With the connection gone the next welcome comes here again.
         if (error.code === "closed" || error.code === "unreachable" || error.code === "unauthenticated") return;
+        this.emit("error", error);
         if (!PASSING.has(error.code)) {
           this.#rooms.delete(room);
           this.emit("left", room, error);
