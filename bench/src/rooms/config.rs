@@ -302,7 +302,7 @@ mod tests {
             let config = RoomsConfig { poll_share: share, ..config() };
             (0..10).filter(|number| config.polls(*number)).collect::<Vec<_>>()
         };
-        assert_eq!(polls(0.0), []);
+        assert_eq!(polls(0.0), Vec::<usize>::new());
         assert_eq!(polls(0.2), [4, 9]);
         assert_eq!(polls(1.0).len(), 10);
     }

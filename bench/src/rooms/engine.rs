@@ -690,7 +690,7 @@ impl<'a> Engine<'a> {
         }
     }
 
-    /// The answer to a join, an offer or a good-bye.
+    /// The answer to a join or an offer.
     fn answered(&mut self, owner: u32, answer: &poll::Answer<'_>) -> Result<(), Ended> {
         let Some(http) = &mut self.peers[owner as usize].http else { return Ok(()) };
         match std::mem::take(&mut http.asked) {
@@ -705,7 +705,7 @@ impl<'a> Engine<'a> {
                 self.is_ready(owner);
             }
             Asked::Offer if answer.status != 200 => self.because(poll::refusal(answer)),
-            Asked::Offer | Asked::Leave | Asked::Nothing => {}
+            Asked::Offer | Asked::Nothing => {}
         }
         let Some(http) = &mut self.peers[owner as usize].http else { return Ok(()) };
         if let Some(mut next) = http.backlog.pop_front() {

@@ -86,8 +86,6 @@ pub enum Asked {
     Join,
     /// To pass on an offer.
     Offer,
-    /// To be let out.
-    Leave,
 }
 
 impl Peer {

@@ -130,12 +130,6 @@ pub fn offer(
     post(out, host, "/webrtc/signal", session, &body);
 }
 
-/// `POST /webrtc/leave`.
-pub fn leave(out: &mut Vec<u8>, host: &str, seat: &Seat, session: Option<&str>) {
-    let body = format!(r#"{{"nodeId":"{}","room":"{}"}}"#, seat.name, seat.room);
-    post(out, host, "/webrtc/leave", session, body.as_bytes());
-}
-
 /// `GET /webrtc/signal` for what comes after `cursor`.
 pub fn poll(out: &mut Vec<u8>, host: &str, seat: &Seat, session: Option<&str>, cursor: u64) {
     let (name, room) = (&seat.name, &seat.room);
