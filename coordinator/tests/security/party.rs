@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::{
     options::NETWORK,
-    world::{Socket, World, now_ms, unique},
+    world::{Event, Socket, World, now_ms, unique},
 };
 
 /// A node with a key.
@@ -114,7 +114,11 @@ impl Pair {
         let (sdp, room) = (format!("sdp {}", self.turns), &self.room);
         let offer = json!({"type": "offer", "to": self.two.0, "room": room, "sdp": sdp});
         self.one.1.send(&offer.to_string());
-        let seen = self.two.1.next();
+        let seen = match self.two.1.event() {
+            Event::Message(seen) => seen,
+            // What the sender was told says why.
+            closed => panic!("turn {}: {closed:?}, {:?}", self.turns, self.one.1.event()),
+        };
         assert_eq!(seen, json!({"type": "offer", "from": self.one.0, "room": room, "sdp": sdp}));
         let answer = json!({"type": "answer", "to": self.one.0, "room": room, "sdp": sdp});
         self.two.1.send(&answer.to_string());

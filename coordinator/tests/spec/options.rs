@@ -28,7 +28,7 @@ pub fn required() -> Options {
 }
 
 fn generous(options: &mut Options) {
-    let often = Rate { per_minute: 600_000, burst: 10_000 };
+    let often = Rate { per_minute: 60_000_000, burst: 1_000_000 };
     options.limits.joins = often;
     options.limits.signals = often;
     options.limits.address_opens = often;
