@@ -150,11 +150,6 @@ impl Net {
         self.arrivals.recv().await.expect("this value holds a sender itself")
     }
 
-    /// An arrival that is here already.
-    pub fn try_next(&mut self) -> Option<Arrival> {
-        self.arrivals.try_recv().ok()
-    }
-
     /// Takes an arrival; what it means goes to `events`.
     pub fn handle(&mut self, arrival: Arrival, now: Instant, events: &mut Vec<NetEvent>) {
         match arrival {

@@ -22,8 +22,6 @@ use crate::{
 const COMMANDS_MAX: usize = 64;
 /// Events that wait for the user. Beyond, nothing is read from the network until some are taken.
 const EVENTS_MAX: usize = 256;
-/// Datagrams that are taken in before what they cause is sent.
-const ARRIVALS_PER_TURN_MAX: usize = 64;
 /// For goodbyes.
 const CLOSE_WITHIN: Duration = Duration::from_secs(2);
 /// The longest sleep; every real deadline is sooner.
@@ -213,14 +211,11 @@ impl Task {
         }
     }
 
-    fn take_in(&mut self, first: Arrival) {
+    /// One at a time: a connection that is not polled between two datagrams runs out of room.
+    fn take_in(&mut self, arrival: Arrival) {
         let now = Instant::now().into_std();
         let mut events = Vec::new();
-        self.net.handle(first, now, &mut events);
-        for _ in 1..ARRIVALS_PER_TURN_MAX {
-            let Some(arrival) = self.net.try_next() else { break };
-            self.net.handle(arrival, now, &mut events);
-        }
+        self.net.handle(arrival, now, &mut events);
         self.handle_net(events);
     }
 

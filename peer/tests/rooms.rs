@@ -77,7 +77,8 @@ async fn three_peers_that_come_one_by_one_are_a_mesh_of_verified_channels() {
     }
     let ids: Vec<_> = all.iter().map(Someone::id).collect();
     for someone in &mut all {
-        for id in ids.iter().filter(|id| **id != someone.id()) {
+        let own = someone.id();
+        for id in ids.iter().filter(|id| **id != own) {
             assert!(someone.connected_to(id).await, "the fingerprint is signed");
         }
         let others = someone.peer.connected().await;
@@ -211,5 +212,65 @@ async fn channels_outlive_a_coordinator_and_peers_find_the_next_one() {
     assert_eq!(a.peer.connected().await.len(), 2);
     for someone in [a, b, c] {
         someone.leave().await;
+    }
+}
+
+/// Runs the command as a program does, on a thread of its own.
+fn command(
+    flags: Vec<String>,
+    key: std::path::PathBuf,
+) -> std::thread::JoinHandle<Result<(), String>> {
+    std::thread::spawn(move || {
+        let flags = std::iter::once("peer".to_owned()).chain(flags);
+        let matches =
+            peer::command().try_get_matches_from(flags).map_err(|error| error.to_string())?;
+        peer::run(&matches, &key).map_err(|error| format!("{error:#}"))
+    })
+}
+
+async fn ended(thread: std::thread::JoinHandle<Result<(), String>>) -> Result<(), String> {
+    let join = tokio::task::spawn_blocking(|| thread.join().unwrap());
+    within("the command's end", join).await.unwrap()
+}
+
+/// R83, R103
+#[tokio::test(flavor = "multi_thread")]
+async fn two_commands_pass_a_file_and_end() {
+    let coordinator = Coordinator::start().await;
+    let directory = directory();
+    let (file, inbox) = (directory.path.join("a file.txt"), directory.path.join("inbox"));
+    std::fs::write(&file, noise(100_000)).unwrap();
+    std::fs::create_dir(&inbox).unwrap();
+    let flags = |name: &str, more: &[&str]| {
+        let seed = coordinator.url();
+        let own = ["--seed", &seed, "--name", name, "--bind", "127.0.0.1", "--json"];
+        own.iter().chain(more).map(|flag| (*flag).to_owned()).collect::<Vec<_>>()
+    };
+    let key = |name: &str| directory.path.join("keys").join(name);
+    let receive = ["--receive", inbox.to_str().unwrap(), "--exit-after-received"];
+    let receiver = command(flags("bob", &receive), key("bob"));
+    let send = ["--send", file.to_str().unwrap(), "--to", "bob", "--exit-after-sent"];
+    let sender = command(flags("ann", &send), key("ann"));
+    assert_eq!(ended(sender).await, Ok(()));
+    assert_eq!(ended(receiver).await, Ok(()));
+    assert_eq!(std::fs::read(inbox.join("a file.txt")).unwrap(), noise(100_000));
+    assert!(key("ann").exists() && key("bob").exists(), "each has made its key");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_command_says_what_is_wrong_and_ends() {
+    let coordinator = Coordinator::start().await;
+    let directory = directory();
+    let (seed, room) = (coordinator.url(), format!("p:{}", "b".repeat(32)));
+    let nobody = format!("http://127.0.0.1:{}", support::free_port());
+    for (flags, sentence) in [
+        (vec!["--seed", &nobody], "cannot be reached"),
+        (vec!["--seed", &seed, "--room", &room], &room),
+        (vec!["--seed", &seed, "--room", "NO"], "is no room"),
+        (vec!["--seed", "nowhere"], "is no URL"),
+    ] {
+        let flags = flags.into_iter().map(str::to_owned).collect();
+        let error = ended(command(flags, directory.path.join("key"))).await.unwrap_err();
+        assert!(error.contains(sentence), "{error}");
     }
 }
