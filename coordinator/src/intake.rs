@@ -155,10 +155,9 @@ impl<'a> Said<'a> {
         let body = body.ok_or_else(missing)?.get();
         let is_text = body.starts_with('"');
         match kind {
+            Kind::Candidate if body.starts_with('{') || body == "null" => {}
             Kind::Candidate => {
-                if !body.starts_with('{') && body != "null" {
-                    return Err(Refusal::bad_request("`candidate` must be an object or null"));
-                }
+                return Err(Refusal::bad_request("`candidate` must be an object or null"));
             }
             _ if !is_text => return Err(Refusal::bad_request(format!("`{key}` must be a string"))),
             Kind::Message => at_most(body.len() - 2, limits.message_bytes_max)?,

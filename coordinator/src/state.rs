@@ -74,6 +74,9 @@ pub enum Shown {
     Session(SessionId),
 }
 
+/// Makes a frame of a cursor and of the rooms that a node is in.
+pub type Welcome<'a> = dyn FnMut(u64, &[Arc<str>]) -> Option<Bytes> + 'a;
+
 /// A WebSocket that takes up a node's id.
 pub struct Attach<'a> {
     pub node: &'a Arc<str>,
@@ -84,8 +87,8 @@ pub struct Attach<'a> {
     pub session: Option<SessionId>,
     /// What has `seq` up to this has arrived.
     pub acknowledged: Option<u64>,
-    /// Makes the frame that goes before all others, of the cursor and of the rooms it is in.
-    pub welcome: &'a mut dyn FnMut(u64, &[Arc<str>]) -> Option<Bytes>,
+    /// What goes before all other frames.
+    pub welcome: &'a mut Welcome<'a>,
 }
 
 /// How much there is.

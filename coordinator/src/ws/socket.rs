@@ -60,7 +60,7 @@ enum End {
 
 impl Socket {
     pub(crate) fn new(io: Upgraded, talk: Talk, deflate: bool) -> Self {
-        let message_bytes_max = talk.message_bytes_max();
+        let message_bytes_max = talk.frame_bytes_max();
         Self {
             io,
             talk,

@@ -142,7 +142,7 @@ impl Talk {
         &self.link
     }
 
-    pub(crate) fn message_bytes_max(&self) -> usize {
+    pub(crate) fn frame_bytes_max(&self) -> usize {
         self.coordinator.options().limits.signal_bytes_max
     }
 
