@@ -92,7 +92,8 @@ pub fn open(
         ..Options::new(node_id.clone())
     };
     let coordinator = Coordinator::new(options).context("the coordinator")?;
-    let reconnect = config.public_url.clone().unwrap_or_else(|| base_url.to_owned());
+    let base = config.public_url.as_deref().unwrap_or(base_url);
+    let reconnect = format!("{}/webrtc", base.trim_end_matches('/'));
     let served = Served { node_id, coordinator, gatherings, reconnect };
     Ok(Opened { served: Some(served), network: joined })
 }
@@ -114,7 +115,7 @@ pub struct Served {
     pub coordinator: Coordinator,
     /// Who is in the rooms of streams.
     pub gatherings: Arc<Gatherings>,
-    /// Where peers find this node again.
+    /// Where peers find this node again, as `/nodes` says it.
     reconnect: String,
 }
 

@@ -238,7 +238,7 @@ fn a_coordinator_runs_alone_and_sends_its_peers_on_when_it_ends() {
     let told = String::from_utf8_lossy(&rest);
     let code = 4503_u16.to_be_bytes();
     assert!(rest.windows(2).any(|bytes| bytes == code), "{rest:?}");
-    assert!(told.contains(r#"{"reconnect":"https://c.example"}"#), "{told}");
+    assert!(told.contains(r#"{"reconnect":"https://c.example/webrtc"}"#), "{told}");
 }
 
 /// R89
