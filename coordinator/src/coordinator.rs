@@ -11,7 +11,7 @@ use crate::clock::{Clock, Now};
 use crate::error::Refusal;
 use crate::figures::{Figures, Refusals};
 use crate::identity::{Invite, InviteError, JoinProof, PublicKey, is_key_id, is_node_id};
-use crate::limits::{DRAIN_SPREAD_MS, SWEEP_MS};
+use crate::limits::{DRAIN_SPREAD_MS_EACH, DRAIN_SPREAD_MS_MAX, SWEEP_MS};
 use crate::link::Link;
 use crate::options::{Mode, Options, OptionsError};
 use crate::peers::{Delivery, SessionId};
@@ -49,6 +49,8 @@ pub(crate) struct Inner {
 #[derive(Clone)]
 struct Drain {
     since_ms: u64,
+    /// Until the last WebSocket is closed.
+    spread_ms: u64,
     reason: String,
 }
 
@@ -113,13 +115,16 @@ impl Coordinator {
     }
 
     /// Goes away: new joins and connections are refused (`draining`), WebSockets are closed (4503)
-    /// one after the other over half a minute, each told to connect to `reconnect_url`.
+    /// one after the other, over half a minute where there are many, each told to connect to
+    /// `reconnect_url`, a coordinator's address as `/nodes` tells it.
     pub fn drain(&self, reconnect_url: &str) {
         let reason = serde_json::json!({ "reconnect": reconnect_url }).to_string();
         // A close frame holds 123 bytes; half a JSON text would help nobody.
         let reason = if reason.len() <= 123 { reason } else { "{}".to_owned() };
+        let sockets = u64::try_from(self.0.links.len()).unwrap_or(u64::MAX);
+        let spread_ms = sockets.saturating_mul(DRAIN_SPREAD_MS_EACH).clamp(1, DRAIN_SPREAD_MS_MAX);
         let mut draining = lock(&self.0.draining);
-        draining.get_or_insert(Drain { since_ms: self.now().mono_ms, reason });
+        draining.get_or_insert(Drain { since_ms: self.now().mono_ms, spread_ms, reason });
     }
 
     pub fn is_draining(&self) -> bool {
@@ -280,7 +285,7 @@ impl Coordinator {
             if let Some(drain) = &drain {
                 // Spread by a multiplicative hash, so that neighbours do not go together.
                 let place = link.id.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
-                let at_ms = drain.since_ms.saturating_add(place % DRAIN_SPREAD_MS);
+                let at_ms = drain.since_ms.saturating_add(place % drain.spread_ms);
                 if at_ms <= now.mono_ms {
                     link.close(close::DRAINING, &drain.reason, now.mono_ms);
                 }

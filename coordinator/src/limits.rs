@@ -143,8 +143,11 @@ pub const REMEMBERED_MAX: usize = 1 << 20;
 /// Ids on one room's ban list; more is `bad_request`.
 pub const BANS_MAX: usize = 256;
 
-/// How long a draining coordinator takes to close its WebSockets.
-pub const DRAIN_SPREAD_MS: u64 = 30_000;
+/// A draining coordinator closes its WebSockets one after the other, so that not all of them come
+/// to another one at once: this long for each, and not longer than [`DRAIN_SPREAD_MS_MAX`] in all.
+pub const DRAIN_SPREAD_MS_EACH: u64 = 5;
+/// The longest that closing all takes.
+pub const DRAIN_SPREAD_MS_MAX: u64 = 30_000;
 
 /// How often time is let pass: silence, expiry and emptiness are seen this much later at most.
 pub const SWEEP_MS: u64 = 500;

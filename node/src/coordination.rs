@@ -34,8 +34,9 @@ use crate::{
 
 /// What the room of a stream is called before the stream's name.
 const STREAM_ROOM: &str = "s:";
-/// How long the node waits for its peers' connections to end; the rest is cut off with it.
-const DRAIN_MAX: Duration = Duration::from_secs(5);
+/// How long the node waits for its peers' connections to end: a coordinator with many closes them over
+/// half a minute. Who is left then is cut off.
+const DRAIN_MAX: Duration = Duration::from_secs(36);
 /// Between two looks.
 const DRAIN_POLL: Duration = Duration::from_millis(50);
 /// Longest secret of TURN servers.
