@@ -39,6 +39,9 @@ enum Task {
         /// Run this step alone (`--only list` names them).
         #[arg(long, value_name = "STEP")]
         only: Option<String>,
+        /// Begin with this step, as after mending what a run stopped at.
+        #[arg(long, value_name = "STEP", conflicts_with = "only")]
+        from: Option<String>,
         /// Leave out the scenarios in real browsers.
         #[arg(long)]
         skip_browser: bool,
@@ -84,7 +87,9 @@ fn main() -> ExitCode {
 fn run(task: Task) -> anyhow::Result<()> {
     let workspace = workspace::Workspace::find()?;
     match task {
-        Task::Test { only, skip_browser } => steps::test(&workspace, only.as_deref(), skip_browser),
+        Task::Test { only, from, skip_browser } => {
+            steps::test(&workspace, only.as_deref(), from.as_deref(), skip_browser)
+        }
         Task::Soak { resume, only } => soak::soak(&workspace, resume, only.as_deref()),
         Task::Tools { cometbft: true } => {
             tools::install_cometbft(&workspace, tools::COMETBFT).map(drop)

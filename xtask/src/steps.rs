@@ -78,8 +78,13 @@ const STEPS: &[Step] = &[
     },
 ];
 
-/// Runs every step, or one.
-pub fn test(workspace: &Workspace, only: Option<&str>, skip_browser: bool) -> Result<()> {
+/// Runs every step, or one, or those from one on.
+pub fn test(
+    workspace: &Workspace,
+    only: Option<&str>,
+    from: Option<&str>,
+    skip_browser: bool,
+) -> Result<()> {
     let names = || STEPS.iter().map(|step| step.name).collect::<Vec<_>>().join(", ");
     if only == Some("list") {
         STEPS.iter().for_each(|step| println!("{:14}{}", step.name, step.about));
@@ -87,6 +92,7 @@ pub fn test(workspace: &Workspace, only: Option<&str>, skip_browser: bool) -> Re
     }
     let chosen: Vec<&Step> = STEPS
         .iter()
+        .skip_while(|step| from.is_some_and(|name| name != step.name))
         .filter(|step| only.is_none_or(|name| name == step.name))
         .filter(|step| !(skip_browser && step.name == "browsers"))
         .collect();
