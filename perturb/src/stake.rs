@@ -24,6 +24,8 @@ use crate::{
 
 /// How long a step may take until it is in a block.
 const BLOCK_MAX: Duration = Duration::from_secs(60);
+/// How long it may take until a validator that is to be jailed is.
+const JAIL_MAX: Duration = Duration::from_secs(180);
 /// Between two attempts to send it.
 const AGAIN: Duration = Duration::from_secs(2);
 /// Validators of the engine's set act two blocks after the one that changed them.
@@ -76,7 +78,10 @@ fn carry_out(world: &World, step: &Stake) -> anyhow::Result<()> {
     let index = world.manifest.index(&step.from).context("the manifest was checked")?;
     let operator = &world.homes.nodes[index].operator;
     let payload = payload(&world.homes, &world.manifest, step, index)?;
-    let (height, code) = send(world, operator, payload)?;
+    let (height, code) = match step.action {
+        Action::Unjail => unjail(world, index, operator, &payload)?,
+        _ => send(world, operator, payload)?,
+    };
     ensure!(
         code == 0,
         "the chain refuses it at height {height} with code {code}{}",
@@ -110,6 +115,26 @@ fn carry_out(world: &World, step: &Stake) -> anyhow::Result<()> {
     });
     world.say(&format!("stake: {what}: {}", notes.join("; ")));
     Ok(())
+}
+
+/// Who is to be let out must be in first, which takes blocks, not seconds, and have sat its time by the
+/// chain's clock; until then it is refused, and asks again.
+fn unjail(
+    world: &World,
+    index: usize,
+    operator: &SigningKey,
+    payload: &Payload,
+) -> anyhow::Result<(u64, u32)> {
+    let is_in = world.wait(JAIL_MAX, || world.happened(index, "validator_jailed", 0).is_some());
+    ensure!(is_in, "it is not jailed within {} s", JAIL_MAX.as_secs());
+    let begun = Instant::now();
+    loop {
+        let (height, code) = send(world, operator, payload.clone())?;
+        if code == 0 || begun.elapsed() > BLOCK_MAX {
+            return Ok((height, code));
+        }
+        thread::sleep(AGAIN);
+    }
 }
 
 /// What the first node that answers says.
