@@ -250,6 +250,8 @@ export class SutantraSignaling extends EventEmitter {
     url.protocol = url.protocol.replace("ws", "http");
     if (url.protocol !== "http:" && url.protocol !== "https:") return;
     url.search = "";
+    // The session is a secret between this node and who gave it.
+    if (url.origin !== new URL(this.url).origin) this.session = null;
     this.url = url.href.replace(/\/+$/, "").replace(/\/signal$/, "");
   }
 

@@ -229,10 +229,15 @@ test("nobody fills the memory of others with proposals, or lifts the order out o
   assert.equal(b.protocol.pending.size, 8);
   assert.equal(b.protocol.dropped.full, 4);
   b.protocol.close();
-  const high = await makeProposal(a.signer, { room: "memory-sync", height: 2 ** 50, ts: 1, members: [a.id, b.id], body: "high" });
+  const high = await makeProposal(a.signer, { room: "memory-sync", height: 2 ** 40, ts: 1, members: [a.id, b.id], body: "high" });
   b.hear(a.id, "propose", { proposal: high });
   await world.quiet();
   assert.deepEqual([...world.heldOf(b.id, "vote")].map(({ vote }) => vote.why).at(-1), "it stands too far above what is committed here");
+  // Not even a certificate of one's own electorate goes where no height comes after.
+  const top = await makeProposal(a.signer, { room: "memory-sync", height: 2 ** 40 + 1, ts: 2, members: [a.id, b.id], body: "top" });
+  b.hear(a.id, "propose", { proposal: top });
+  await world.quiet();
+  assert.equal(b.protocol.dropped.forged, 1);
   b.protocol.close();
 });
 

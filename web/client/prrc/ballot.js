@@ -6,6 +6,8 @@ import { idOf, signText, textHash, verifyText } from "./signed.js";
 
 /** Members that may vote on one proposal; a room with more elects some. */
 export const MEMBERS_MAX = 256;
+/** Nobody lifts the order of a memory out of reach: above every height there is another one. */
+const HEIGHT_MAX = 2 ** 40;
 export const BODY_CHARS_MAX = 16 * 1024;
 export const WHY_CHARS_MAX = 200;
 const NODE_ID = /^sn1[a-z2-7]{32}$/;
@@ -75,6 +77,7 @@ export async function checkedProposal(value, room) {
     NODE_ID.test(by) &&
     Number.isSafeInteger(height) &&
     height > 0 &&
+    height <= HEIGHT_MAX &&
     Number.isSafeInteger(ts) &&
     typeof body === "string" &&
     body.length <= BODY_CHARS_MAX &&
