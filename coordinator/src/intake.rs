@@ -10,6 +10,7 @@ use crate::error::Refusal;
 use crate::identity::JoinProof;
 use crate::limits::{EXTRA_BYTES_MAX, Limits};
 use crate::options::Mode;
+use crate::portable::portable;
 use crate::signaling::Kind;
 
 /// A string that is borrowed where nothing in it is escaped.
@@ -164,7 +165,7 @@ impl<'a> Said<'a> {
             Kind::Broadcast => at_most(body.len() - 2, limits.broadcast_bytes_max)?,
             _ => {}
         }
-        Ok(body)
+        portable(body, key)
     }
 
     /// `sid`, `fpSig` and `pk` as members to append, each with its comma.
@@ -173,10 +174,10 @@ impl<'a> Said<'a> {
         let mut extras = String::new();
         if let Some(sid) = self.sid {
             let sid = sid.get();
-            if sid.len() > EXTRA_BYTES_MAX || sid.starts_with(['{', '[']) {
-                return Err(Refusal::bad_request("`sid` must be a short string or a number"));
+            if sid.len() > EXTRA_BYTES_MAX || !sid.starts_with('"') {
+                return Err(Refusal::bad_request("`sid` must be a short string"));
             }
-            let _ = write!(extras, r#","sid":{sid}"#);
+            let _ = write!(extras, r#","sid":{}"#, portable(sid, "sid")?);
         }
         if mode == Mode::Required && described && (self.fp_sig.is_none() || self.pk.is_none()) {
             let sentence = "this coordinator wants `fpSig` and `pk` with offers and answers";
@@ -249,6 +250,8 @@ mod tests {
         check(&format!("{{{both}}}"), Mode::Required, Ok(&format!(",{both}")));
         check(r#"{"sid":"7"}"#, Mode::Open, Ok(r#","sid":"7""#));
         check(r#"{"sid":{}}"#, Mode::Open, Err(Code::BadRequest));
+        check(r#"{"sid":7}"#, Mode::Open, Err(Code::BadRequest));
+        check(r#"{"sid":"\ud800"}"#, Mode::Open, Err(Code::BadRequest));
         check(r#"{"fpSig":"a\"b"}"#, Mode::Open, Err(Code::BadRequest));
     }
 }

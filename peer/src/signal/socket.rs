@@ -7,7 +7,8 @@ use coordinator::wire::{
     SocketJoin, Welcome, close,
 };
 use futures_util::{SinkExt as _, StreamExt as _};
-use serde_json::{Value, json};
+use serde::Deserialize;
+use serde_json::{Value, json, value::RawValue};
 use tokio::{
     sync::mpsc,
     time::{Instant, timeout},
@@ -339,18 +340,29 @@ async fn receive(socket: &mut Socket, deadline: Instant) -> Result<Vec<ServerMes
     let closed =
         || End::Lost { why: "the coordinator closed the connection".to_owned(), after: None };
     match next.ok_or_else(closed)?.map_err(lost)? {
-        Message::Text(text) => Ok(match serde_json::from_str(&text) {
-            Ok(ServerMessage::Batch { messages }) => messages,
-            Ok(message) => vec![message],
-            // A type that a newer coordinator knows.
-            Err(_) => Vec::new(),
-        }),
+        Message::Text(text) => Ok(read(&text)),
         Message::Close(frame) => {
             Err(frame.map_or_else(closed, |frame| closed_with(frame.code.into(), &frame.reason)))
         }
         Message::Binary(_) | Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {
             Ok(Vec::new())
         }
+    }
+}
+
+/// The messages of a text, one by one: what is unreadable, or of a type that a newer coordinator knows,
+/// costs none of its neighbours.
+fn read(text: &str) -> Vec<ServerMessage> {
+    #[derive(Deserialize)]
+    struct Batch<'a> {
+        #[serde(borrow)]
+        messages: Vec<&'a RawValue>,
+    }
+    match serde_json::from_str::<Batch<'_>>(text) {
+        Ok(Batch { messages }) => {
+            messages.iter().filter_map(|raw| serde_json::from_str(raw.get()).ok()).collect()
+        }
+        Err(_) => serde_json::from_str(text).into_iter().collect(),
     }
 }
 
@@ -372,4 +384,17 @@ fn closed_with(code: u16, reason: &str) -> End {
 
 fn lost(error: tungstenite::Error) -> End {
     End::Lost { why: format!("the coordinator's connection broke off: {error}"), after: None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unreadable_message_costs_none_of_its_neighbours() {
+        let text = r#"{"type":"batch","messages":[{"type":"pong"},{"type":"new"},{"type":"peer-left","room":"r","peerId":7},{"type":"peer-left","room":"r","peerId":"x"}]}"#;
+        assert_eq!(read(text).len(), 2);
+        assert_eq!(read(r#"{"type":"pong"}"#).len(), 1);
+        assert_eq!(read("junk").len(), 0);
+    }
 }

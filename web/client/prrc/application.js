@@ -62,7 +62,9 @@ export class RoomApplication extends EventEmitter {
     this.#detach();
     this.#shown = (peerId) => {
       const member = peer.members(this.channel.room).find(({ nodeId }) => nodeId === peerId);
-      return String(member?.name ?? member?.metadata?.name ?? "");
+      // What a stranger says of itself has any type.
+      const name = member?.name ?? /** @type {any} */ (member?.metadata)?.name;
+      return typeof name === "string" ? name : "";
     };
     this.#detach = attach(peer, this.channel, transport);
   }
