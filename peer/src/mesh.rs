@@ -73,6 +73,11 @@ impl Mesh {
         Self { node_id, room, must_verify, neighbours, candidates, events }
     }
 
+    /// An address that is ours no longer: connections that begin later do without it.
+    pub fn remove_candidate(&mut self, candidate: &Candidate) {
+        self.candidates.retain(|one| one != candidate);
+    }
+
     /// An address of ours.
     pub fn add_candidate(&mut self, candidate: Candidate) {
         for neighbour in self.neighbours.values_mut() {
@@ -105,9 +110,9 @@ impl Mesh {
         self.enter(id, name);
         // Whoever comes anew knows nothing of an offer to who it was before.
         if let Some(neighbour) = self.neighbours.get_mut(id)
-            && neighbour.connection.as_ref().is_some_and(|connection| !connection.is_open())
+            && neighbour.connection.as_ref().is_some_and(|connection| !connection.has_opened())
         {
-            neighbour.connection = None;
+            drop(neighbour.give_up());
         }
     }
 
@@ -165,7 +170,7 @@ impl Mesh {
                 neighbour.is_dirty = true;
                 match connection.accept_answer(sid.as_deref(), &sdp) {
                     Ok(is_taken) => neighbour.is_verified |= is_taken && is_verified,
-                    Err(error) => self.refuse(&from, &error.to_string()),
+                    Err(error) => self.refuse(&from, &error.to_string(), now),
                 }
             }
             What::Candidate(candidate) => {
@@ -429,28 +434,37 @@ impl Mesh {
         let Some(connection) = &mut neighbour.connection else { return };
         neighbour.is_dirty = true;
         if let Err(error) = connection.accept_offer(sid, sdp) {
-            self.refuse(from, &error.to_string());
+            self.refuse(from, &error.to_string(), now);
         }
     }
 
     /// A description that cannot be used ends the connection.
-    fn refuse(&mut self, from: &str, why: &str) {
+    fn refuse(&mut self, from: &str, why: &str, now: Instant) {
         let why = format!("what {from} describes cannot be used: {why}");
         self.events.push_back(Event::Warning(why));
-        if let Some(neighbour) = self.neighbours.get_mut(from) {
-            neighbour.connection = None;
+        let Some(neighbour) = self.neighbours.get_mut(from) else { return };
+        let event = neighbour.end(from, CloseReason::Protocol, now);
+        self.events.push_back(event);
+        if !neighbour.is_present {
+            self.neighbours.remove(from);
         }
     }
 }
 
 impl Neighbour {
-    /// The connection has ended: whoever waits is told, and whoever offered tries again.
-    fn end(&mut self, id: &str, reason: CloseReason, now: Instant) -> Event {
+    /// Without a connection nobody waits for it, and no time is due.
+    fn give_up(&mut self) -> Option<Connection> {
         for done in self.waiting.drain(..) {
+            // Whoever has stopped to wait does not want to know.
             let _unheard = done.send(Err(SendError::NotOpen));
         }
-        let connection = self.connection.take();
         self.deadline = None;
+        self.connection.take()
+    }
+
+    /// The connection has ended: whoever waits is told, and whoever offered tries again.
+    fn end(&mut self, id: &str, reason: CloseReason, now: Instant) -> Event {
+        let connection = self.give_up();
         let was_open = connection.as_ref().is_some_and(Connection::has_opened);
         let may_retry = match reason {
             CloseReason::NoPath | CloseReason::Lost | CloseReason::Protocol => {
@@ -466,3 +480,6 @@ impl Neighbour {
         Event::Disconnected { id, name, was_open, reason }
     }
 }
+
+#[cfg(test)]
+mod tests;

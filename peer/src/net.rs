@@ -1,7 +1,7 @@
 //! The sockets: one for each host address, one for each relay; and what ICE may use of them.
 
 use std::{
-    collections::HashSet,
+    collections::{BTreeMap, HashMap, hash_map::Entry},
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     sync::Arc,
@@ -14,6 +14,7 @@ use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpStream, UdpSocket, lookup_host},
     sync::mpsc,
+    task::AbortHandle,
 };
 
 use crate::nat::{
@@ -45,9 +46,9 @@ pub enum Arrival {
     /// A STUN server has an address.
     Stun(SocketAddr),
     /// A TURN server is connected.
-    Turn { socket: RelaySocket, local: SocketAddr, credentials: (String, String) },
+    Turn { socket: RelaySocket, local: SocketAddr, server: IceServer },
     /// A server cannot be used.
-    Unusable(String),
+    Unusable { server: IceServer, why: String },
 }
 
 /// The way to a TURN server.
@@ -60,8 +61,9 @@ pub enum RelaySocket {
 }
 
 enum Outbox {
-    Udp(Arc<UdpSocket>),
-    /// To the task that writes the stream.
+    /// With the task that reads the socket, which ends with the relay.
+    Udp { socket: Arc<UdpSocket>, reader: AbortHandle },
+    /// To the task that writes the stream, which ends with the relay.
     Tcp(mpsc::Sender<Vec<u8>>),
 }
 
@@ -70,6 +72,8 @@ enum Outbox {
 pub enum NetEvent {
     /// An address of ours that peers may use.
     Candidate(Candidate),
+    /// One that peers can use no longer.
+    Gone(Candidate),
     /// A datagram of a peer.
     Datagram { source: SocketAddr, destination: SocketAddr, bytes: Vec<u8> },
     /// Something that the user should know.
@@ -79,17 +83,40 @@ pub enum NetEvent {
 struct Relay {
     turn: Turn,
     outbox: Outbox,
+    /// With the credentials that it was asked with.
+    server: IceServer,
     local: SocketAddr,
     address: Option<SocketAddr>,
+    candidate: Option<Candidate>,
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        if let Outbox::Udp { reader, .. } = &self.outbox {
+            reader.abort();
+        }
+    }
+}
+
+/// A server, whatever the credentials: host, port, and the transport of one that relays.
+type Place = (String, u16, Option<Transport>);
+
+fn place(server: &IceServer) -> Place {
+    match server {
+        IceServer::Stun { host, port } => (host.clone(), *port, None),
+        IceServer::Turn { host, port, transport, .. } => (host.clone(), *port, Some(*transport)),
+    }
 }
 
 /// All sockets.
 pub struct Net {
     hosts: Vec<(SocketAddr, Arc<UdpSocket>)>,
-    relays: Vec<Relay>,
+    relays: BTreeMap<usize, Relay>,
+    next_relay: usize,
     bindings: Bindings,
     candidates: Vec<Candidate>,
-    servers: HashSet<IceServer>,
+    /// Those in use, each with the credentials that were told last.
+    servers: HashMap<Place, IceServer>,
     is_relay_only: bool,
     sender: mpsc::Sender<Arrival>,
     arrivals: mpsc::Receiver<Arrival>,
@@ -124,8 +151,17 @@ impl Net {
         if let (true, Some(error)) = (hosts.is_empty(), failure) {
             return Err(error);
         }
-        let (relays, bindings, servers) = (Vec::new(), Bindings::default(), HashSet::new());
-        Ok(Self { hosts, relays, bindings, candidates, servers, is_relay_only, sender, arrivals })
+        Ok(Self {
+            hosts,
+            relays: BTreeMap::new(),
+            next_relay: 0,
+            bindings: Bindings::default(),
+            candidates,
+            servers: HashMap::new(),
+            is_relay_only,
+            sender,
+            arrivals,
+        })
     }
 
     /// The addresses that are known by now.
@@ -133,16 +169,41 @@ impl Net {
         &self.candidates
     }
 
-    /// Begins to use a server, once.
+    /// Begins to use a server, once. Other credentials for one in use are kept for when it fails:
+    /// an allocation lives on with those it was made with (RFC 8656 §5).
     pub fn use_server(&mut self, server: IceServer) {
-        if self.servers.len() >= SERVERS_MAX || !self.servers.insert(server.clone()) {
-            return;
-        }
         // Peers must not learn our own address where only a relay's is wanted.
         if self.is_relay_only && matches!(server, IceServer::Stun { .. }) {
             return;
         }
-        tokio::spawn(reach(server, self.sender.clone()));
+        let has_room = self.servers.len() < SERVERS_MAX;
+        match self.servers.entry(place(&server)) {
+            Entry::Occupied(mut known) => drop(known.insert(server)),
+            Entry::Vacant(vacant) if has_room => {
+                vacant.insert(server.clone());
+                tokio::spawn(reach(server, self.sender.clone()));
+            }
+            Entry::Vacant(_) => {}
+        }
+    }
+
+    /// One that failed is tried again with what was told meanwhile, or when it is told again.
+    fn failed(&mut self, server: &IceServer) {
+        if let Some(latest) = self.servers.remove(&place(server))
+            && latest != *server
+        {
+            self.use_server(latest);
+        }
+    }
+
+    /// A relay has ended, and its address with it.
+    fn drop_relay(&mut self, relay: usize, events: &mut Vec<NetEvent>) {
+        let Some(relay) = self.relays.remove(&relay) else { return };
+        if let Some(candidate) = &relay.candidate {
+            self.candidates.retain(|one| one != candidate);
+            events.push(NetEvent::Gone(candidate.clone()));
+        }
+        self.failed(&relay.server);
     }
 
     /// Waits for an arrival.
@@ -166,7 +227,7 @@ impl Net {
                 self.add(candidate, events);
             }
             Arrival::Relayed { relay, bytes } => {
-                if let Some(relay) = self.relays.get_mut(relay) {
+                if let Some(relay) = self.relays.get_mut(&relay) {
                     relay.turn.handle_message(&bytes, now);
                 }
                 self.poll_relays(events);
@@ -176,12 +237,15 @@ impl Net {
                     self.bindings.ask(rand::rng().random(), *local, server, now);
                 }
             }
-            Arrival::Turn { socket, local, credentials: (username, password) } => {
-                let (relay, sender) = (self.relays.len(), self.sender.clone());
+            Arrival::Turn { socket, local, server } => {
+                let IceServer::Turn { username, password, .. } = server.clone() else { return };
+                let (relay, sender) = (self.next_relay, self.sender.clone());
+                self.next_relay += 1;
                 let (transport, outbox) = match socket {
                     RelaySocket::Udp(socket) => {
-                        tokio::spawn(read_relayed(Arc::clone(&socket), relay, sender));
-                        (Transport::Udp, Outbox::Udp(socket))
+                        let reader = read_relayed(Arc::clone(&socket), relay, sender);
+                        let reader = tokio::spawn(reader).abort_handle();
+                        (Transport::Udp, Outbox::Udp { socket, reader })
                     }
                     RelaySocket::Tcp(stream) => {
                         let (outbox, messages) = mpsc::channel(STREAM_MESSAGES_MAX);
@@ -191,29 +255,35 @@ impl Net {
                 };
                 let next_id = || rand::rng().random();
                 let turn = Turn::new(transport, username, password, next_id, now);
-                self.relays.push(Relay { turn, outbox, local, address: None });
+                let (address, candidate) = (None, None);
+                let one = Relay { turn, outbox, server, local, address, candidate };
+                self.relays.insert(relay, one);
                 self.poll_relays(events);
             }
             Arrival::RelayClosed { relay } => {
-                if let Some(Relay { address: Some(_), .. }) = self.relays.get(relay) {
+                if let Some(Relay { address: Some(_), .. }) = self.relays.get(&relay) {
                     let why = "the TURN server closed its connection".to_owned();
                     events.push(NetEvent::Warning(why));
                 }
+                self.drop_relay(relay, events);
             }
-            Arrival::Unusable(why) => events.push(NetEvent::Warning(why)),
+            Arrival::Unusable { server, why } => {
+                events.push(NetEvent::Warning(why));
+                self.failed(&server);
+            }
         }
     }
 
     /// Lets time pass.
     pub fn handle_timeout(&mut self, now: Instant, events: &mut Vec<NetEvent>) {
         self.bindings.handle_timeout(now);
-        self.relays.iter_mut().for_each(|relay| relay.turn.handle_timeout(now));
+        self.relays.values_mut().for_each(|relay| relay.turn.handle_timeout(now));
         self.poll_relays(events);
     }
 
     /// When [`Net::handle_timeout`] is due.
     pub fn deadline(&self) -> Option<Instant> {
-        let relays = self.relays.iter().filter_map(|relay| relay.turn.poll_timeout());
+        let relays = self.relays.values().filter_map(|relay| relay.turn.poll_timeout());
         relays.chain(self.bindings.poll_timeout()).min()
     }
 
@@ -224,7 +294,7 @@ impl Net {
             // What the system refuses is a lost datagram: the protocols above repair it.
             return drop(socket.send_to(contents, *destination).await);
         }
-        let relay = self.relays.iter_mut().find(|relay| relay.address == Some(*source));
+        let relay = self.relays.values_mut().find(|relay| relay.address == Some(*source));
         if let Some(relay) = relay {
             relay.turn.send(*destination, contents, now);
         }
@@ -239,10 +309,10 @@ impl Net {
                 drop(socket.send_to(&request.bytes, request.server).await);
             }
         }
-        for relay in &mut self.relays {
+        for relay in self.relays.values_mut() {
             while let Some(message) = relay.turn.poll_transmit() {
                 match &relay.outbox {
-                    Outbox::Udp(socket) => drop(socket.send(&message).await),
+                    Outbox::Udp { socket, .. } => drop(socket.send(&message).await),
                     Outbox::Tcp(outbox) => drop(outbox.try_send(message)),
                 }
             }
@@ -251,18 +321,19 @@ impl Net {
 
     /// Gives relays their addresses back.
     pub async fn close(&mut self, now: Instant) {
-        self.relays.iter_mut().for_each(|relay| relay.turn.close(now));
+        self.relays.values_mut().for_each(|relay| relay.turn.close(now));
         self.flush().await;
     }
 
     fn poll_relays(&mut self, events: &mut Vec<NetEvent>) {
-        let mut found = Vec::new();
-        for relay in &mut self.relays {
+        let (mut found, mut ended) = (Vec::new(), Vec::new());
+        for (id, relay) in &mut self.relays {
             while let Some(event) = relay.turn.poll_event() {
                 match event {
                     turn::Event::Allocated { relayed, .. } => {
                         relay.address = Some(relayed);
-                        found.push(Candidate::relayed(relayed, relay.local, "udp").ok());
+                        relay.candidate = Candidate::relayed(relayed, relay.local, "udp").ok();
+                        found.push(relay.candidate.clone());
                     }
                     turn::Event::Data { peer, bytes } => {
                         if let Some(destination) = relay.address {
@@ -270,13 +341,14 @@ impl Net {
                         }
                     }
                     turn::Event::Failed(error) => {
-                        relay.address = None;
+                        ended.push(*id);
                         events.push(NetEvent::Warning(error.to_string()));
                     }
                 }
             }
         }
         found.into_iter().for_each(|candidate| self.add(candidate, events));
+        ended.into_iter().for_each(|relay| self.drop_relay(relay, events));
     }
 
     fn add(&mut self, candidate: Option<Candidate>, events: &mut Vec<NetEvent>) {
@@ -303,10 +375,12 @@ fn host_addresses() -> io::Result<Vec<IpAddr>> {
 
 /// Resolves and, where it relays, connects.
 async fn reach(server: IceServer, sender: mpsc::Sender<Arrival>) {
-    let name = format!("{server:?}");
-    let arrival = match connect(server).await {
+    let arrival = match connect(server.clone()).await {
         Ok(arrival) => arrival,
-        Err(error) => Arrival::Unusable(format!("{name} cannot be used: {error}")),
+        Err(error) => {
+            let why = format!("{server:?} cannot be used: {error}");
+            Arrival::Unusable { server, why }
+        }
     };
     // Nobody waits any more once all is closed.
     drop(sender.send(arrival).await);
@@ -317,9 +391,9 @@ async fn connect(server: IceServer) -> io::Result<Arrival> {
         let found = lookup_host((host, port)).await?.next();
         found.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "the name has no address"))
     };
-    match server {
+    match server.clone() {
         IceServer::Stun { host, port } => Ok(Arrival::Stun(resolve(host, port).await?)),
-        IceServer::Turn { host, port, transport, username, password } => {
+        IceServer::Turn { host, port, transport, .. } => {
             let address = resolve(host, port).await?;
             let (socket, local) = match transport {
                 Transport::Udp => {
@@ -339,7 +413,7 @@ async fn connect(server: IceServer) -> io::Result<Arrival> {
                     (RelaySocket::Tcp(stream), local)
                 }
             };
-            Ok(Arrival::Turn { socket, local, credentials: (username, password) })
+            Ok(Arrival::Turn { socket, local, server })
         }
     }
 }
@@ -412,3 +486,6 @@ async fn run_stream(
     }
     drop(sender.send(Arrival::RelayClosed { relay }).await);
 }
+
+#[cfg(test)]
+mod tests;

@@ -224,6 +224,7 @@ impl Task {
         for event in events {
             match event {
                 NetEvent::Candidate(candidate) => self.mesh.add_candidate(candidate),
+                NetEvent::Gone(candidate) => self.mesh.remove_candidate(&candidate),
                 NetEvent::Datagram { source, destination, bytes } => {
                     self.mesh.handle_datagram(source, destination, &bytes, now);
                 }

@@ -10,7 +10,9 @@ use std::{
 use data_encoding::HEXLOWER;
 use sha2::{Digest as _, Sha256};
 
-use super::{FILE_BYTES_MAX, FileId, INCOMING_MAX, NAME_BYTES_MAX, Word, read_piece};
+use super::{
+    FILE_BYTES_MAX, FileId, INCOMING_MAX, INCOMING_OF_ONE_MAX, NAME_BYTES_MAX, Word, read_piece,
+};
 use crate::framing::Message;
 
 /// Names that are tried where the file's own is taken.
@@ -118,7 +120,8 @@ impl Inbox {
         if size > FILE_BYTES_MAX {
             return Err(format!("{size} bytes, at most {FILE_BYTES_MAX} are taken"));
         }
-        if self.files.len() >= INCOMING_MAX {
+        let of_one = self.files.keys().filter(|(peer, _)| peer == from).count();
+        if self.files.len() >= INCOMING_MAX || of_one >= INCOMING_OF_ONE_MAX {
             return Err("too many files at once: offer it again later".to_owned());
         }
         if self.files.contains_key(&(from.to_owned(), id)) {
@@ -354,5 +357,25 @@ mod tests {
         assert_eq!(inbox.handle("b", &done(b"evil")), (None, None));
         let (answer, _) = Inbox::new(None).handle("a", &offer("a", 4));
         assert!(matches!(answer, Some(Word::Refuse { .. })));
+    }
+
+    #[test]
+    fn one_peer_cannot_take_the_places_of_all() {
+        let directory = Directory::new();
+        let mut inbox = Inbox::new(Some(directory.0.clone()));
+        let mut offer_of = |from: &str, n: u8| {
+            let id = FileId::new([n; 16]);
+            let word = Word::Offer { id, name: "a".to_owned(), size: 4 };
+            matches!(inbox.handle(from, &word.message()).0, Some(Word::Accept { .. }))
+        };
+        let taken: Vec<_> = (0..6).map(|n| offer_of("a", n)).collect();
+        assert_eq!(taken, [true, true, true, true, false, false]);
+        assert!(offer_of("b", 10), "a place is left for another");
+        // All places together are bounded too.
+        let taken = (11..40).filter(|n| offer_of(&format!("peer {n}"), *n)).count();
+        assert_eq!(taken, INCOMING_MAX - 5);
+        inbox.forget("a");
+        let word = Word::Offer { id: FileId::new([9; 16]), name: "a".to_owned(), size: 4 };
+        assert!(matches!(inbox.handle("a", &word.message()).0, Some(Word::Accept { .. })));
     }
 }

@@ -14,5 +14,7 @@ pub const PIECE_BYTES: usize = 16_000;
 pub const NAME_BYTES_MAX: usize = 200;
 /// Files that come in at once. One more is refused.
 pub const INCOMING_MAX: usize = 16;
+/// Of these, from one peer, so that one that never ends its files leaves places to others.
+pub const INCOMING_OF_ONE_MAX: usize = 4;
 /// Longest file that is taken: 64 GiB.
 pub const FILE_BYTES_MAX: u64 = 64 << 30;
