@@ -9,13 +9,13 @@ const MAX: Duration = Duration::from_secs(30);
 
 /// Doubles with each failure, with full jitter, and starts again after a success.
 #[derive(Debug, Default)]
-pub(super) struct Backoff {
+pub struct Backoff {
     failures: u32,
 }
 
 impl Backoff {
     /// The next wait; not shorter than what the coordinator asked for.
-    pub(super) fn next_wait(&mut self, asked: Option<Duration>, rng: &mut impl Rng) -> Duration {
+    pub fn next_wait(&mut self, asked: Option<Duration>, rng: &mut impl Rng) -> Duration {
         let ceiling = FIRST.saturating_mul(2_u32.saturating_pow(self.failures)).min(MAX);
         self.failures = self.failures.saturating_add(1);
         let jittered = ceiling.mul_f64(rng.random_range(0.0..=1.0));
@@ -24,7 +24,7 @@ impl Backoff {
     }
 
     /// It worked.
-    pub(super) fn reset(&mut self) {
+    pub fn reset(&mut self) {
         self.failures = 0;
     }
 }

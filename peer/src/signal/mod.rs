@@ -23,10 +23,9 @@ use rand::Rng as _;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
+pub use backoff::Backoff;
 pub use find::{Entrance, Found, find};
 pub use http::HttpError;
-
-use backoff::Backoff;
 
 /// Signals that wait to be sent. One more is dropped: negotiation starts again by itself.
 pub const OUTGOING_MAX: usize = 512;
