@@ -1,7 +1,8 @@
 //! A pair of network namespaces joined by a veth, gone when the value is dropped.
 //!
 //! A browser gathers no candidate on `lo` alone, and the host's own interfaces are nobody's to test
-//! on. Both ends get an address of 10/8 and a default route to one another.
+//! on. Both ends get an address of 10/8 and a default route to one another. They are called `eth0`: a
+//! stack that takes `veth…` for the inner side of some container gathers nothing there.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -34,12 +35,12 @@ impl Pair {
         ip(&["netns", "add", near])?;
         ip(&["netns", "add", far])?;
         // Made inside, so that the host's namespace never holds the ends.
-        let peer = ["peer", "name", "veth0", "netns", far];
-        ip(&[&["-n", near, "link", "add", "veth0", "type", "veth"], &peer[..]].concat())?;
+        let peer = ["peer", "name", "eth0", "netns", far];
+        ip(&[&["-n", near, "link", "add", "eth0", "type", "veth"], &peer[..]].concat())?;
         for (namespace, address, gateway) in [(near, NEAR, FAR), (far, FAR, NEAR)] {
             ip(&["-n", namespace, "link", "set", "lo", "up"])?;
-            ip(&["-n", namespace, "address", "add", &format!("{address}/24"), "dev", "veth0"])?;
-            ip(&["-n", namespace, "link", "set", "veth0", "up"])?;
+            ip(&["-n", namespace, "address", "add", &format!("{address}/24"), "dev", "eth0"])?;
+            ip(&["-n", namespace, "link", "set", "eth0", "up"])?;
             ip(&["-n", namespace, "route", "add", "default", "via", gateway])?;
         }
         Ok(())

@@ -330,7 +330,7 @@ impl Connection {
     /// Lets time pass.
     pub fn handle_timeout(&mut self, now: Instant) {
         if self.rtc.handle_input(Input::Timeout(now)).is_err() {
-            self.end(CloseReason::Protocol);
+            self.end(self.given_up());
         }
         if self.batcher.deadline().is_some_and(|deadline| deadline <= now) {
             let frames = self.batcher.flush();
@@ -407,8 +407,18 @@ impl Connection {
                     return Output::Timeout(self.deadline(at));
                 }
                 Err(_) if self.is_closed() => return Output::Timeout(now + OPEN_WITHIN),
-                Err(_) => self.end(CloseReason::Protocol),
+                Err(_) => self.end(self.given_up()),
             }
+        }
+    }
+
+    /// Why the stack gives up when nothing but time has passed: a handshake that nobody answers is an
+    /// error of its own there.
+    fn given_up(&self) -> CloseReason {
+        match self.state {
+            State::Opening { .. } => CloseReason::NoPath,
+            State::Interrupted { .. } => CloseReason::Lost,
+            State::Open | State::Closed => CloseReason::Protocol,
         }
     }
 
