@@ -1,24 +1,28 @@
 //! The coordinator as its host and its edge see it: who may do what, then what the state does.
 
 use std::future::poll_fn;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
+use data_encoding::BASE32_NOPAD;
 use rand::Rng;
 
 use crate::clock::{Clock, Now};
+use crate::codes::Codes;
 use crate::error::Refusal;
 use crate::figures::{Figures, Refusals};
 use crate::identity::{Invite, InviteError, JoinProof, PublicKey, is_key_id, is_node_id};
-use crate::limits::{DRAIN_SPREAD_MS_EACH, DRAIN_SPREAD_MS_MAX, SWEEP_MS};
+use crate::limits::{
+    BACKOFF_MS_MAX, DRAIN_SPREAD_MS_EACH, DRAIN_SPREAD_MS_MAX, INVITE_CODE_MS_MAX, SWEEP_MS,
+};
 use crate::link::Link;
 use crate::options::{Mode, Options, OptionsError};
 use crate::peers::{Delivery, SessionId};
 use crate::ports::{Applicant, Refused};
 use crate::queue::Entry;
 use crate::room::{Card, Owner, RoomKind, kind_of};
-use crate::sessions::{Caller, Sessions};
+use crate::sessions::{Caller, Sessions, Who};
 use crate::shards::{Shards, lock};
 use crate::signaling::Draft;
 use crate::state::{Join, Memory, Page, PeerView, PollCall, StateBackend};
@@ -38,8 +42,10 @@ pub(crate) struct Inner {
     clock: Clock,
     pub(crate) state: Box<dyn StateBackend>,
     pub(crate) sessions: Sessions,
+    pub(crate) codes: Codes,
     links: Shards<u64, Arc<Link>>,
     links_made: AtomicU64,
+    links_open: AtomicUsize,
     draining: Mutex<Option<Drain>>,
     pub(crate) refusals: Refusals,
     sweeper: OnceLock<()>,
@@ -80,12 +86,14 @@ impl Coordinator {
         let media = Arc::clone(&options.ports.media);
         let state = Box::new(Memory::new(&options.limits, media, clock.now()));
         Ok(Self(Arc::new(Inner {
-            sessions: Sessions::new(&options.limits),
+            sessions: Sessions::new(&options.limits, clock.now()),
+            codes: Codes::default(),
             state,
             options,
             clock,
             links: Shards::new(),
             links_made: AtomicU64::new(0),
+            links_open: AtomicUsize::new(0),
             draining: Mutex::new(None),
             refusals: Refusals::default(),
             sweeper: OnceLock::new(),
@@ -197,6 +205,7 @@ impl Coordinator {
             let _ = self.0.sessions.caller(&session, now);
         }
         self.0.sessions.sweep(now);
+        self.0.codes.sweep(now);
     }
 
     pub(crate) fn options(&self) -> &Options {
@@ -256,6 +265,15 @@ impl Coordinator {
         if let Some(address) = address {
             self.0.sessions.open_connection(address, now, roll())?;
         }
+        let open = self.0.links_open.fetch_add(1, Ordering::Relaxed);
+        if open >= self.options().limits.sockets_max {
+            self.0.links_open.fetch_sub(1, Ordering::Relaxed);
+            if let Some(address) = address {
+                self.0.sessions.close_connection(address);
+            }
+            let sentence = "this coordinator has as many WebSockets as it may; poll, or come later";
+            return Err(Refusal::rate_limited(sentence).after(BACKOFF_MS_MAX));
+        }
         let id = self.0.links_made.fetch_add(1, Ordering::Relaxed);
         let link = Arc::new(Link::new(id, address, deflate, now.mono_ms));
         self.0.links.of(&id).insert(id, Arc::clone(&link));
@@ -264,6 +282,7 @@ impl Coordinator {
 
     pub(crate) fn close_link(&self, link: &Link) {
         self.0.links.of(&link.id).remove(&link.id);
+        self.0.links_open.fetch_sub(1, Ordering::Relaxed);
         if let Some(address) = link.address {
             self.0.sessions.close_connection(address);
         }
@@ -350,7 +369,7 @@ impl Coordinator {
         let (key, nonce) = proof
             .check(network, node_id, room, now.unix_ms, window_ms)
             .map_err(|error| Refusal::unauthenticated(error.to_string()))?;
-        self.0.sessions.take_nonce(nonce, now)?;
+        self.0.sessions.take_nonce(nonce, proof.ts, now)?;
         Ok(Caller { node_id: node_id.into(), key: Some(key), session: None })
     }
 
@@ -365,7 +384,23 @@ impl Coordinator {
 
     /// Counts a join, sign-in or made room.
     pub(crate) fn take_join(&self, caller: &Caller, now: Now) -> Result<(), Refusal> {
-        self.0.sessions.take_join(&caller.node_id, now, roll())
+        self.0.sessions.take_join(&Who::Node(Arc::clone(&caller.node_id)), now, roll())
+    }
+
+    /// The code of a checked invite, which stands for it until the one or the other ends.
+    pub(crate) fn code_of(
+        &self,
+        invite: &Invite,
+        by: Option<Who>,
+        now: Now,
+    ) -> Result<String, Refusal> {
+        if let Some(by) = &by {
+            self.0.sessions.take_join(by, now, roll())?;
+        }
+        let lasts_ms = invite.last().exp.saturating_sub(now.unix_ms).min(INVITE_CODE_MS_MAX);
+        let until_ms = now.mono_ms.saturating_add(lasts_ms);
+        let fresh = BASE32_NOPAD.encode(&rand::rng().random::<[u8; 10]>()).to_ascii_lowercase();
+        self.0.codes.keep(fresh, invite.encode(), by, until_ms, now)
     }
 
     /// Everything about a join but a stream's admission, which takes time.
@@ -445,7 +480,7 @@ impl Coordinator {
 
     /// The invite that a text or a code is, with its chain checked, and its room's owner.
     pub(crate) fn checked_invite(&self, text: &str, now: Now) -> Result<(Invite, Owner), Refusal> {
-        let by_code = self.0.sessions.invite_of(text, now);
+        let by_code = self.0.codes.invite_of(text, now);
         let text = by_code.as_deref().unwrap_or(text);
         let invite = Invite::decode(text).map_err(invite_refusal)?;
         let owner = self.state().owner(invite.room()).ok_or_else(Refusal::unknown_room)?;

@@ -21,10 +21,12 @@ pub mod ws;
 
 mod answers;
 mod clock;
+mod codes;
 mod error;
 mod figures;
 mod intake;
 mod options;
+mod portable;
 mod ports;
 mod sessions;
 mod shards;

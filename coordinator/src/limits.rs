@@ -7,8 +7,10 @@ pub struct Limits {
     pub room_peers_max: usize,
     /// Rooms of one peer; the next join is refused (`rate_limited`).
     pub peer_rooms_max: usize,
-    /// Rooms in all; a join that would make another is refused (`rate_limited`).
+    /// Rooms in all but private ones; a join that would make another is refused (`rate_limited`).
     pub rooms_max: usize,
+    /// Private rooms in all; the next is refused (`rate_limited`).
+    pub owned_rooms_max: usize,
     /// A join's metadata as JSON; more is refused (`too_large`).
     pub metadata_bytes_max: usize,
     /// A signal's whole JSON, and any WebSocket message; more is refused (`too_large`, 4413).
@@ -31,6 +33,8 @@ pub struct Limits {
     pub joins: Rate,
     /// Connections (WebSockets and held polls) per address; the next is refused (`rate_limited`).
     pub address_connections_max: usize,
+    /// WebSockets in all; the next is refused (`rate_limited`).
+    pub sockets_max: usize,
     /// New WebSockets per address; beyond it `rate_limited`.
     pub address_opens: Rate,
     /// Messages of any kind per WebSocket, junk too; beyond it the connection is closed (4429).
@@ -45,6 +49,8 @@ pub struct Limits {
     pub nameless_ms: u64,
     /// How long an empty room that a join made goes on.
     pub room_empty_ms: u64,
+    /// How long an empty private room goes on; its owner may make it again.
+    pub owned_room_empty_ms: u64,
     /// How far a signed join's clock may differ, and how long its nonce is remembered.
     pub join_window_ms: u64,
     /// How long a session lives without use.
@@ -70,6 +76,7 @@ impl Default for Limits {
             room_peers_max: 50,
             peer_rooms_max: 32,
             rooms_max: 10_000,
+            owned_rooms_max: 10_000,
             metadata_bytes_max: 4 << 10,
             signal_bytes_max: 64 << 10,
             body_bytes_max: 8 << 10,
@@ -81,6 +88,7 @@ impl Default for Limits {
             signals: Rate { per_minute: 50 * 60, burst: 200 },
             joins: Rate { per_minute: 10, burst: 20 },
             address_connections_max: 64,
+            sockets_max: 20_000,
             address_opens: Rate { per_minute: 20 * 60, burst: 20 },
             socket_messages: Rate { per_minute: 200 * 60, burst: 2_000 },
             heartbeat_ms: 15_000,
@@ -88,6 +96,7 @@ impl Default for Limits {
             resume_ms: 60_000,
             nameless_ms: 10_000,
             room_empty_ms: 60_000,
+            owned_room_empty_ms: DAY_MS,
             join_window_ms: 60_000,
             session_ms: 120_000,
             poll_ms_max: 25_000,
@@ -96,6 +105,8 @@ impl Default for Limits {
         }
     }
 }
+
+const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
 
 const fn base64_chars(bytes: usize) -> usize {
     bytes.div_ceil(3) * 4
@@ -136,9 +147,26 @@ pub const BACKOFF_MS_MAX: u64 = 30_000;
 /// Peers on one page of `/webrtc/peers` where `limit` asks for pages.
 pub const PEERS_PAGE_MAX: usize = 1_000;
 
-/// Sessions, nonces, addresses, invite codes and buckets that are remembered, each; when full, the
-/// next sign-in, join or invite is refused (`rate_limited`) until some have expired.
+/// Sessions, nonces, addresses and buckets that are remembered, each; when full, the next sign-in or
+/// join is refused (`rate_limited`) until some have expired.
 pub const REMEMBERED_MAX: usize = 1 << 20;
+
+/// Invite codes in all; the next is refused (`rate_limited`): the invite itself does the same.
+pub const INVITE_CODES_MAX: usize = 1 << 14;
+
+/// Invite codes that one caller has made and that still stand; the next is refused likewise.
+pub const INVITE_CODES_PER_CALLER_MAX: usize = 64;
+
+/// How long a code stands for an invite at most, however long the invite is good for.
+pub const INVITE_CODE_MS_MAX: u64 = DAY_MS;
+
+/// A signed join that is older than this process by more is refused (`rate_limited`, until then):
+/// the nonces that its predecessor took are forgotten. The difference lets through who signed
+/// while the process began, and clocks that are a little behind; others wait out what they are behind.
+pub const JOIN_BEFORE_START_MS: u64 = 5_000;
+
+/// Bits of an IPv6 address that count as one address: a line has as many addresses as it likes.
+pub const IPV6_PREFIX_BITS: u32 = 64;
 
 /// Ids on one room's ban list; more is `bad_request`.
 pub const BANS_MAX: usize = 256;

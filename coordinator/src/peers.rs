@@ -31,6 +31,8 @@ pub struct Inbox {
     pub attached: Option<Attached>,
     /// Since when a resumable connection is lost (mono ms).
     pub lost_ms: Option<u64>,
+    /// The session of that connection: who comes by another way must know it to take its place.
+    pub lost_session: Option<SessionId>,
     pub queue: Mailbox,
     pub rooms: Vec<Arc<str>>,
     pub presence: Presence,
@@ -92,6 +94,7 @@ impl Peer {
             seen: now,
             attached: None,
             lost_ms: None,
+            lost_session: None,
             queue: Mailbox::new(now.unix_ms),
             rooms: Vec::new(),
             presence: Presence::Unknown,
@@ -224,7 +227,7 @@ impl Inbox {
 
     /// The resumable WebSocket is lost, and with it perhaps what it was handed.
     pub(crate) fn lose(&mut self, now_ms: u64) {
-        self.attached = None;
+        self.lost_session = self.attached.take().and_then(|attached| attached.session);
         self.lost_ms = Some(now_ms);
         for entry in self.queue.iter_mut() {
             entry.handed = false;

@@ -38,7 +38,8 @@ pub trait Admission: Send + Sync {
     fn admit(&self, applicant: Applicant) -> PortFuture<'_, Result<(), Refused>>;
 }
 
-/// Hears who came into and left a stream's room; must not block.
+/// Hears who came into and left a stream's room, in the order in which it happened: the room is
+/// locked meanwhile, so this must not block, nor ask the coordinator.
 pub trait MediaControl: Send + Sync {
     fn joined(&self, room: &str, node_id: &str);
     fn left(&self, room: &str, node_id: &str);

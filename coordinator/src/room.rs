@@ -6,8 +6,9 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use crate::clock::Now;
 use crate::error::Refusal;
 use crate::identity::PublicKey;
-use crate::limits::GLOBAL_SAMPLE_PEERS;
+use crate::limits::{GLOBAL_SAMPLE_PEERS, Limits};
 use crate::peers::Peer;
+use crate::portable::portable;
 use crate::shards::lock;
 use crate::wire::Code;
 
@@ -104,6 +105,7 @@ impl Card {
         if !metadata.starts_with('{') {
             return Err(wrong());
         }
+        portable(metadata, "metadata")?;
         let named: Named<'_> = serde_json::from_str(metadata).map_err(|_| wrong())?;
         let name = named.name.map(|raw| raw.get()).filter(|raw| raw.starts_with('"'));
         let name = name.map_or_else(|| format!("\"{node_id}\"").into(), Into::into);
@@ -145,11 +147,13 @@ impl Room {
     }
 
     /// Whether it has been empty for so long that it ends, and may end.
-    pub(crate) fn has_ended(&self, now: Now, room_empty_ms: u64) -> bool {
-        let state = self.state();
-        let lasting = state.owner.is_some() || BUILT_IN.contains(&&*self.name);
-        let until = state.empty_since_ms.saturating_add(room_empty_ms);
-        !lasting && state.members.is_empty() && until <= now.mono_ms
+    pub(crate) fn has_ended(&self, state: &RoomState, now: Now, limits: &Limits) -> bool {
+        let empty_ms = match &state.owner {
+            Some(_) => limits.owned_room_empty_ms,
+            None => limits.room_empty_ms,
+        };
+        let until = state.empty_since_ms.saturating_add(empty_ms);
+        state.members.is_empty() && until <= now.mono_ms && !BUILT_IN.contains(&&*self.name)
     }
 
     /// Lets a peer in; a second time changes its metadata alone. `roll` is random.
@@ -189,6 +193,12 @@ impl Room {
 }
 
 impl RoomState {
+    /// Its owner makes it, again perhaps: if it is empty it is so from now on.
+    pub(crate) fn own(&mut self, owner: Owner, now: Now) {
+        self.owner = Some(owner);
+        self.empty_since_ms = now.mono_ms;
+    }
+
     pub fn len(&self) -> usize {
         self.members.len()
     }
@@ -360,11 +370,12 @@ mod tests {
     fn an_empty_room_that_a_join_made_ends_and_a_built_in_one_does_not() {
         let late = Now { mono_ms: 60_000, ..NOW };
         let made = Room::new("lobby".into(), None, NOW);
-        assert!(!made.has_ended(Now { mono_ms: 59_999, ..NOW }, 60_000));
-        assert!(made.has_ended(late, 60_000));
+        let ended = |room: &Room, now| room.has_ended(&room.state(), now, &Limits::default());
+        assert!(!ended(&made, Now { mono_ms: 59_999, ..NOW }));
+        assert!(ended(&made, late));
         enter(&made, &peer("a"), 2).unwrap();
-        assert!(!made.has_ended(late, 60_000));
-        assert!(!Room::new("learning".into(), None, NOW).has_ended(late, 60_000));
+        assert!(!ended(&made, late));
+        assert!(!ended(&Room::new("learning".into(), None, NOW), late));
     }
 
     #[test]

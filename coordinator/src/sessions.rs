@@ -1,19 +1,16 @@
-//! What is remembered about callers beside the rooms: sessions, nonces, invite codes, how often.
+//! What is remembered about callers beside the rooms: sessions, nonces, how often.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
 use crate::clock::Now;
 use crate::error::Refusal;
 use crate::identity::PublicKey;
-use crate::limits::{Limits, REMEMBERED_MAX, Rate};
+use crate::limits::{IPV6_PREFIX_BITS, JOIN_BEFORE_START_MS, Limits, REMEMBERED_MAX, Rate};
 use crate::peers::SessionId;
 use crate::shards::Shards;
 use crate::tokens::{Backoff, Bucket};
-
-/// Invite codes in all; they are longer than what else is remembered.
-const CODES_MAX: usize = 1 << 14;
 
 /// Who calls, when it is known.
 #[derive(Debug, Clone)]
@@ -22,6 +19,26 @@ pub struct Caller {
     /// The key of a session that was signed for.
     pub key: Option<PublicKey>,
     pub session: Option<SessionId>,
+}
+
+/// Whose calls are counted together.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum Who {
+    Node(Arc<str>),
+    /// What [`network_of`] makes of the address of one that has shown no session.
+    Address(IpAddr),
+}
+
+/// The address that stands for all that one line has: IPv6 by its first bits, IPv4 as it is,
+/// however a socket of both kinds writes it.
+pub(crate) fn network_of(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V4(address) => IpAddr::V4(address),
+        IpAddr::V6(address) => {
+            let mask = u128::MAX << (128 - IPV6_PREFIX_BITS);
+            IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & mask))
+        }
+    }
 }
 
 struct Session {
@@ -40,9 +57,7 @@ pub(crate) struct Sessions {
     sessions: Shards<SessionId, Session>,
     /// Until when (mono ms) a nonce is remembered.
     nonces: Shards<[u8; 16], u64>,
-    /// Short codes that stand for invites.
-    codes: Shards<String, (String, u64)>,
-    joins: Shards<Arc<str>, Often>,
+    joins: Shards<Who, Often>,
     opens: Shards<IpAddr, Often>,
     connections: Shards<IpAddr, usize>,
     joins_rate: Rate,
@@ -50,6 +65,8 @@ pub(crate) struct Sessions {
     connections_max: usize,
     session_ms: u64,
     nonce_ms: u64,
+    /// When this memory began.
+    started: Now,
 }
 
 fn busy() -> Refusal {
@@ -58,11 +75,10 @@ fn busy() -> Refusal {
 }
 
 impl Sessions {
-    pub(crate) fn new(limits: &Limits) -> Self {
+    pub(crate) fn new(limits: &Limits, started: Now) -> Self {
         Self {
             sessions: Shards::new(),
             nonces: Shards::new(),
-            codes: Shards::new(),
             joins: Shards::new(),
             opens: Shards::new(),
             connections: Shards::new(),
@@ -70,8 +86,10 @@ impl Sessions {
             opens_rate: limits.address_opens,
             connections_max: limits.address_connections_max,
             session_ms: limits.session_ms,
-            // A signed time may lie a window ahead, and is good for a window after that.
-            nonce_ms: 2 * limits.join_window_ms,
+            // A signed time may lie a window ahead, and is good for a window after that, its last
+            // millisecond too.
+            nonce_ms: limits.join_window_ms.saturating_mul(2).saturating_add(1),
+            started,
         }
     }
 
@@ -103,8 +121,14 @@ impl Sessions {
         }
     }
 
-    /// Takes a nonce once within its window.
-    pub(crate) fn take_nonce(&self, nonce: [u8; 16], now: Now) -> Result<(), Refusal> {
+    /// Takes the nonce of what was signed at `ts` (Unix ms), once within its window.
+    pub(crate) fn take_nonce(&self, nonce: [u8; 16], ts: u64, now: Now) -> Result<(), Refusal> {
+        // What was signed before this memory began may have been used before it, too.
+        let earliest = self.started.unix_ms.saturating_sub(JOIN_BEFORE_START_MS);
+        if ts < earliest {
+            let sentence = "this was signed before the coordinator started; sign again, now";
+            return Err(Refusal::rate_limited(sentence).after(earliest - ts));
+        }
         let mut shard = self.nonces.of(&nonce);
         if shard.get(&nonce).is_some_and(|until_ms| *until_ms > now.mono_ms) {
             let sentence = "this signed join was used before; sign again with a new nonce";
@@ -115,33 +139,11 @@ impl Sessions {
         Ok(())
     }
 
-    /// Lets `code` stand for an invite until `until_ms` (mono).
-    pub(crate) fn keep_code(
-        &self,
-        code: String,
-        invite: String,
-        until_ms: u64,
-    ) -> Result<(), Refusal> {
-        let mut shard = self.codes.of(&code);
-        if shard.len() >= CODES_MAX / 16 {
-            return Err(busy());
-        }
-        shard.insert(code, (invite, until_ms));
-        Ok(())
-    }
-
-    /// The invite behind a code.
-    pub(crate) fn invite_of(&self, code: &str, now: Now) -> Option<String> {
-        let shard = self.codes.of(code);
-        let (invite, until_ms) = shard.get(code)?;
-        (*until_ms > now.mono_ms).then(|| invite.clone())
-    }
-
-    /// Counts a join, sign-in or made room of a node; `roll` is random.
-    pub(crate) fn take_join(&self, node_id: &Arc<str>, now: Now, roll: u64) -> Result<(), Refusal> {
+    /// Counts a join, sign-in, made room or invite's code; `roll` is random.
+    pub(crate) fn take_join(&self, who: &Who, now: Now, roll: u64) -> Result<(), Refusal> {
         let sentence = "too many joins of this node; wait, then try again";
-        let mut shard = self.joins.of(&**node_id);
-        take(&mut shard, Arc::clone(node_id), self.joins_rate, sentence, now, roll)
+        let mut shard = self.joins.of(who);
+        take(&mut shard, who.clone(), self.joins_rate, sentence, now, roll)
     }
 
     /// Counts a new connection of an address; [`Sessions::close_connection`] must follow.
@@ -151,6 +153,7 @@ impl Sessions {
         now: Now,
         roll: u64,
     ) -> Result<(), Refusal> {
+        let address = network_of(address);
         let sentence = "too many new connections from this address; wait, then try again";
         take(&mut self.opens.of(&address), address, self.opens_rate, sentence, now, roll)?;
         self.hold_connection(address)
@@ -158,6 +161,7 @@ impl Sessions {
 
     /// Counts a held poll likewise, without a rate: its node's rates hold.
     pub(crate) fn hold_connection(&self, address: IpAddr) -> Result<(), Refusal> {
+        let address = network_of(address);
         let mut shard = self.connections.of(&address);
         full(&shard)?;
         let held = shard.entry(address).or_insert(0);
@@ -170,6 +174,7 @@ impl Sessions {
     }
 
     pub(crate) fn close_connection(&self, address: IpAddr) {
+        let address = network_of(address);
         let mut shard = self.connections.of(&address);
         if let Some(held) = shard.get_mut(&address) {
             *held = held.saturating_sub(1);
@@ -183,7 +188,6 @@ impl Sessions {
     pub(crate) fn sweep(&self, now: Now) {
         self.sessions.retain(|_, session| session.until_ms > now.mono_ms);
         self.nonces.retain(|_, until_ms| *until_ms > now.mono_ms);
-        self.codes.retain(|_, (_, until_ms)| *until_ms > now.mono_ms);
         let (joins, opens) = (self.joins_rate, self.opens_rate);
         self.joins.retain(|_, often| !often.bucket.is_full(joins, now.mono_ms));
         self.opens.retain(|_, often| !often.bucket.is_full(opens, now.mono_ms));
@@ -235,24 +239,61 @@ mod tests {
     /// R87
     #[test]
     fn a_session_lives_while_it_is_used_and_a_nonce_is_taken_once() {
-        let sessions = Sessions::new(&Limits::default());
+        let sessions = Sessions::new(&Limits::default(), at(0));
         let node: Arc<str> = "a".into();
         sessions.open([1; 32], &node, None, at(0)).unwrap();
         assert_eq!(&*sessions.caller(&[1; 32], at(119_999)).unwrap().node_id, "a");
         assert!(sessions.caller(&[1; 32], at(239_998)).is_ok());
         assert_eq!(code(sessions.caller(&[1; 32], at(359_998))), Some(Code::Unauthenticated));
         assert_eq!(code(sessions.caller(&[2; 32], at(0))), Some(Code::Unauthenticated));
-        assert_eq!(code(sessions.take_nonce([1; 16], at(0))), None);
-        assert_eq!(code(sessions.take_nonce([1; 16], at(119_999))), Some(Code::Unauthenticated));
+        assert_eq!(code(sessions.take_nonce([1; 16], 0, at(0))), None);
+        assert_eq!(code(sessions.take_nonce([1; 16], 0, at(120_000))), Some(Code::Unauthenticated));
+        assert_eq!(code(sessions.take_nonce([1; 16], 120_001, at(120_001))), None);
         sessions.sweep(at(400_000));
         assert_eq!(sessions.count(), 0);
+    }
+
+    /// R87
+    #[test]
+    fn what_was_signed_before_a_restart_is_refused_until_the_signers_clock_is_past_it() {
+        let sessions = Sessions::new(&Limits::default(), Now { mono_ms: 0, unix_ms: 100_000 });
+        let now = |unix_ms| Now { mono_ms: unix_ms - 100_000, unix_ms };
+        let refusal = sessions.take_nonce([1; 16], 94_000, now(100_500)).unwrap_err();
+        assert_eq!((refusal.code, refusal.retry_after_ms), (Code::RateLimited, Some(1_000)));
+        // The same clock, 6 s behind, after the wait that it was told.
+        assert_eq!(code(sessions.take_nonce([1; 16], 95_000, now(101_500))), None);
+        // A clock that is right may join at once, and one that signed while the process began.
+        assert_eq!(code(sessions.take_nonce([2; 16], 100_000, now(100_000))), None);
+        assert_eq!(code(sessions.take_nonce([3; 16], 99_900, now(100_000))), None);
+    }
+
+    /// R92
+    #[test]
+    fn a_lines_ipv6_addresses_count_as_one_and_ipv4_addresses_each() {
+        #[track_caller]
+        fn check(one: &str, other: &str, same: bool) {
+            let network = |text: &str| network_of(text.parse().unwrap());
+            assert_eq!(network(one) == network(other), same, "{one} {other}");
+        }
+        check("2001:db8::1", "2001:db8::ffff:1:2:3", true);
+        check("2001:db8::1", "2001:db8:0:1::1", false);
+        check("192.0.2.1", "::ffff:192.0.2.1", true);
+        check("::ffff:192.0.2.1", "::ffff:192.0.2.2", false);
+        let limits = Limits { address_connections_max: 2, ..Limits::default() };
+        let sessions = Sessions::new(&limits, at(0));
+        let hold = |text: &str| code(sessions.hold_connection(text.parse().unwrap()));
+        assert_eq!([hold("2001:db8::1"), hold("2001:db8::2")], [None, None]);
+        assert_eq!(hold("2001:db8::3"), Some(Code::RateLimited));
+        assert_eq!(hold("2001:db8:0:1::3"), None);
+        sessions.close_connection("2001:db8::4".parse().unwrap());
+        assert_eq!(hold("2001:db8::3"), None);
     }
 
     /// R92, R93
     #[test]
     fn one_nodes_joins_and_one_addresss_connections_are_limited_and_others_not() {
-        let sessions = Sessions::new(&Limits::default());
-        let (a, b): (Arc<str>, Arc<str>) = ("a".into(), "b".into());
+        let sessions = Sessions::new(&Limits::default(), at(0));
+        let (a, b) = (Who::Node("a".into()), Who::Node("b".into()));
         assert!((0..20).all(|_| sessions.take_join(&a, at(0), 0).is_ok()));
         let refusal = sessions.take_join(&a, at(0), 249).unwrap_err();
         assert_eq!((refusal.code, refusal.retry_after_ms), (Code::RateLimited, Some(250)));

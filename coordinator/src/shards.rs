@@ -52,10 +52,19 @@ impl<K: Hash + Eq, V> Shards<K, V> {
     pub(crate) fn retain(&self, mut keep: impl FnMut(&K, &mut V) -> bool) {
         for mut shard in self.each() {
             shard.retain(|key, value| keep(key, value));
-            if shard.capacity() > 64 && shard.capacity() > 4 * shard.len() {
-                shard.shrink_to_fit();
-            }
+            shrink(&mut shard);
         }
+    }
+
+    /// Gives memory back after a crowd has gone.
+    pub(crate) fn shrink(&self) {
+        self.each().for_each(|mut shard| shrink(&mut shard));
+    }
+}
+
+fn shrink<K: Hash + Eq, V>(shard: &mut HashMap<K, V>) {
+    if shard.capacity() > 64 && shard.capacity() > 4 * shard.len() {
+        shard.shrink_to_fit();
     }
 }
 

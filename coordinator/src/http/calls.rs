@@ -4,8 +4,6 @@ use std::time::Duration;
 
 use axum::extract::{Request, State};
 use axum::response::Response;
-use data_encoding::BASE32_NOPAD;
-use rand::Rng;
 use serde::de::DeserializeOwned;
 
 use super::{Asked, answer, refuse, text_of};
@@ -18,6 +16,7 @@ use crate::limits::{BANS_MAX, PEERS_PAGE_MAX};
 use crate::options::Mode;
 use crate::peers::Delivery;
 use crate::room::{RoomKind, kind_of};
+use crate::sessions::{Who, network_of};
 use crate::signaling::{Draft, Kind};
 use crate::state::Page;
 use crate::turn::ice_servers;
@@ -259,19 +258,20 @@ pub(super) async fn handle_invite(
     let bytes_max = coordinator.options().limits.body_bytes_max;
     call!(coordinator, request, bytes_max, |asked, text| {
         let now = coordinator.now();
-        if coordinator.options().mode != Mode::Open {
-            let Some(session) = asked.session() else {
+        let by = match asked.session() {
+            Some(session) => Some(Who::Node(coordinator.caller(Some(session), None, now)?.node_id)),
+            None if coordinator.options().mode == Mode::Open => {
+                asked.address.map(|address| Who::Address(network_of(address)))
+            }
+            None => {
                 let sentence = "sign in at /webrtc/auth, then send the session";
                 return Err(Refusal::new(Code::Unauthenticated, sentence));
-            };
-            coordinator.caller(Some(session), None, now)?;
-        }
+            }
+        };
         let InviteRequest { invite } = parse(&text)?;
         let (checked, _) = coordinator.checked_invite(&invite, now)?;
         let last = checked.last();
-        let code = BASE32_NOPAD.encode(&rand::rng().random::<[u8; 10]>()).to_ascii_lowercase();
-        let until_ms = now.mono_ms.saturating_add(last.exp.saturating_sub(now.unix_ms));
-        coordinator.sessions().keep_code(code.clone(), checked.encode(), until_ms)?;
+        let code = coordinator.code_of(&checked, by, now)?;
         Ok(json(&InviteAnswer {
             success: true,
             room: checked.room().to_owned(),

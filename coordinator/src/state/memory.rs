@@ -1,21 +1,24 @@
 //! The state of one process, in memory.
 //!
 //! Locks, in the order in which they may be held together: a shard of the registry or of the
-//! rooms, or a room; then one inbox at a time. None is held while anything is awaited or sent.
+//! rooms, or a room; then the owners, or one inbox at a time. None is held while anything is
+//! awaited or written to a socket: what is told goes into outboxes.
 
-use std::sync::Arc;
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::task::{Poll, Waker};
 
 use super::{Attach, Counts, Join, Page, PeerView, PollCall, Shown, StateBackend};
 use crate::clock::Now;
 use crate::error::Refusal;
+use crate::identity::PublicKey;
 use crate::limits::Limits;
 use crate::peers::{Attached, Delivery, Flavor, Inbox, Peer, SessionId, Waiting, presence};
 use crate::ports::MediaControl;
 use crate::queue::{Bounds, Entry};
 use crate::room::{self, BUILT_IN, Member, Owner, Room, RoomKind, RoomState};
-use crate::shards::Shards;
+use crate::shards::{Shards, lock};
 use crate::signaling::{Draft, Fan, Kind};
 use crate::tokens::Bucket;
 use crate::wire::{Code, close};
@@ -34,8 +37,43 @@ pub struct Memory {
     peers: Shards<Arc<str>, Arc<Peer>>,
     peer_count: AtomicUsize,
     rooms: Shards<Arc<str>, Arc<Room>>,
+    /// Rooms but private ones.
     room_count: AtomicUsize,
+    owners: Mutex<Owners>,
     counters: Counters,
+}
+
+/// How many private rooms there are, in all and of each owner.
+#[derive(Default)]
+struct Owners {
+    rooms: usize,
+    by_key: HashMap<PublicKey, usize>,
+}
+
+impl Owners {
+    /// Counts one more where there may be.
+    fn add(&mut self, key: PublicKey, limits: &Limits) -> Result<(), Refusal> {
+        if self.by_key.get(&key).is_some_and(|made| *made >= limits.owner_rooms_max) {
+            let sentence = "this owner has as many private rooms as one may have";
+            return Err(Refusal::rate_limited(sentence));
+        }
+        if self.rooms >= limits.owned_rooms_max {
+            return Err(crowded("private rooms"));
+        }
+        *self.by_key.entry(key).or_default() += 1;
+        self.rooms += 1;
+        Ok(())
+    }
+
+    fn remove(&mut self, key: &PublicKey) {
+        if let Some(made) = self.by_key.get_mut(key) {
+            *made -= 1;
+            self.rooms -= 1;
+            if *made == 0 {
+                self.by_key.remove(key);
+            }
+        }
+    }
 }
 
 #[derive(Default)]
@@ -83,6 +121,7 @@ impl Memory {
             peer_count: AtomicUsize::new(0),
             rooms,
             room_count: AtomicUsize::new(BUILT_IN.len()),
+            owners: Mutex::default(),
             counters: Counters::default(),
         }
     }
@@ -120,10 +159,15 @@ impl Memory {
         if let Some(room) = shard.get(name) {
             return Ok(Arc::clone(room));
         }
-        if self.room_count.load(Ordering::Relaxed) >= self.limits.rooms_max {
-            return Err(crowded("rooms"));
+        match &owner {
+            Some(owner) => lock(&self.owners).add(owner.key, &self.limits)?,
+            None if self.room_count.load(Ordering::Relaxed) >= self.limits.rooms_max => {
+                return Err(crowded("rooms"));
+            }
+            None => {
+                self.room_count.fetch_add(1, Ordering::Relaxed);
+            }
         }
-        self.room_count.fetch_add(1, Ordering::Relaxed);
         let name: Arc<str> = name.into();
         let room = Arc::new(Room::new(Arc::clone(&name), owner, now));
         shard.insert(name, Arc::clone(&room));
@@ -171,10 +215,11 @@ impl Memory {
             let news = presence(Kind::PeerJoined, &room.name, join.node, &join.card.metadata, now);
             self.tell(&room, &entered.others, news, now);
         }
-        drop(state);
+        // Before the room is let go, so that a leave is not heard of sooner than its join.
         if entered.fresh && room.name.starts_with("s:") {
             self.media.joined(&room.name, join.node);
         }
+        drop(state);
         Ok(Some(views(entered.others, now)))
     }
 
@@ -201,11 +246,11 @@ impl Memory {
         let Some(audience) = state.exit(peer, now) else { return false };
         peer.inbox().rooms.retain(|room| **room != *name);
         self.tell(&room, &audience, presence(Kind::PeerLeft, name, &peer.id, "", now), now);
-        drop(state);
-        count(&self.counters.leaves, 1);
         if name.starts_with("s:") {
             self.media.left(name, &peer.id);
         }
+        drop(state);
+        count(&self.counters.leaves, 1);
         true
     }
 
@@ -295,6 +340,15 @@ impl Memory {
     }
 }
 
+/// Whether a WebSocket has shown what the place of one with this session wants.
+fn shows(shown: Shown, session: Option<SessionId>) -> bool {
+    match shown {
+        Shown::Word => false,
+        Shown::Key => true,
+        Shown::Session(shown) => session == Some(shown),
+    }
+}
+
 fn views(members: Vec<Member>, now: Now) -> Vec<PeerView> {
     let view = |member: Member| {
         let (online, seen_ms) = {
@@ -310,31 +364,22 @@ fn views(members: Vec<Member>, now: Now) -> Vec<PeerView> {
 
 impl StateBackend for Memory {
     fn make_room(&self, name: &str, owner: Owner, now: Now) -> Result<(), Refusal> {
-        let held = |room: &Arc<Room>| {
-            let state = room.state();
-            state.owner.as_ref().is_some_and(|other| other.key == owner.key)
-        };
-        if self.room(name).is_none() {
-            // Private rooms last, so they are counted by who makes them.
-            let made: usize =
-                self.rooms.each().map(|shard| shard.values().filter(|r| held(r)).count()).sum();
-            if made >= self.limits.owner_rooms_max {
-                let sentence = "this owner has as many private rooms as one may have";
-                return Err(Refusal::rate_limited(sentence));
-            }
-        }
-        let room = self.room_or_new(name, Some(owner.clone()), now)?;
-        let banned: Vec<Arc<Peer>> = {
+        for _ in 0..TRIES {
+            let room = self.room_or_new(name, Some(owner.clone()), now)?;
             let mut state = room.state();
-            let members = state.page(None, usize::MAX);
+            if state.dead {
+                continue;
+            }
             let is_banned = |member: &Member| owner.ban.iter().any(|id| **id == *member.peer.id);
-            state.owner = Some(owner.clone());
-            members.into_iter().filter(is_banned).map(|member| member.peer).collect()
-        };
-        for peer in banned {
-            self.exit(name, &peer, now);
+            let members = state.page(None, usize::MAX);
+            state.own(owner.clone(), now);
+            drop(state);
+            for member in members.into_iter().filter(is_banned) {
+                self.exit(name, &member.peer, now);
+            }
+            return Ok(());
         }
-        Ok(())
+        Err(Refusal::new(Code::Internal, "the room changes too fast; make it again"))
     }
 
     fn owner(&self, room: &str) -> Option<Owner> {
@@ -501,20 +546,24 @@ impl StateBackend for Memory {
                 && held.link.id != attach.link.id
                 && held.link.is_open()
             {
-                let may = match attach.shown {
-                    Shown::Word => false,
-                    Shown::Key => true,
-                    Shown::Session(session) => held.session == Some(session),
-                };
-                if !may {
+                if !shows(attach.shown, held.session) {
                     let sentence = "this id has a connection; close it, or show its session";
                     return Err(Refusal::new(Code::IdTaken, sentence));
                 }
                 let reason = "another connection of this node has taken its place";
                 held.link.close(close::REPLACED, reason, now.mono_ms);
             }
+            // Nor does a word take the place of a connection that may still be resumed.
+            let resumable = inbox
+                .lost_ms
+                .is_some_and(|lost_ms| lost_ms.saturating_add(self.limits.resume_ms) > now.mono_ms);
+            if resumable && !shows(attach.shown, inbox.lost_session) {
+                let sentence = "this id's connection may be resumed; show its session, or wait";
+                return Err(Refusal::new(Code::IdTaken, sentence));
+            }
             inbox.seen = now;
             inbox.lost_ms = None;
+            inbox.lost_session = None;
             if let Some(cursor) = attach.acknowledged {
                 inbox.queue.acknowledge(cursor);
             }
@@ -572,19 +621,20 @@ impl StateBackend for Memory {
             let peers: Vec<Arc<Peer>> = self.peers.piece(index).values().cloned().collect();
             sessions.extend(peers.iter().filter_map(|peer| self.sweep_peer(peer, now)));
         }
-        self.peers.retain(|_, _| true);
+        self.peers.shrink();
         self.rooms.retain(|_, room| {
-            let ended = room.has_ended(now, self.limits.room_empty_ms);
-            if ended {
-                // A join that found it already sees the mark under the room's lock.
-                let mut state = room.state();
-                state.dead = state.is_empty();
-                if state.dead {
-                    self.room_count.fetch_sub(1, Ordering::Relaxed);
+            let mut state = room.state();
+            // A join that found it already sees the mark under the room's lock.
+            state.dead = room.has_ended(&state, now, &self.limits);
+            if state.dead {
+                match &state.owner {
+                    Some(owner) => lock(&self.owners).remove(&owner.key),
+                    None => {
+                        self.room_count.fetch_sub(1, Ordering::Relaxed);
+                    }
                 }
-                return !state.dead;
             }
-            true
+            !state.dead
         });
         sessions
     }
@@ -593,7 +643,7 @@ impl StateBackend for Memory {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Counts {
             peers: self.peer_count.load(Ordering::Relaxed),
-            rooms: self.room_count.load(Ordering::Relaxed),
+            rooms: self.room_count.load(Ordering::Relaxed) + lock(&self.owners).rooms,
             joins: get(&self.counters.joins),
             leaves: get(&self.counters.leaves),
             signals_pushed: get(&self.counters.pushed),

@@ -3,15 +3,18 @@
 //! The core has locks and no lock-free structure, so there is nothing here for loom.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
 use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 use serde_json::Value;
 
 use super::*;
+use crate::identity::NodeKey;
 use crate::limits::{Limits, Rate};
-use crate::ports::Ports;
+use crate::ports::{MediaControl, Ports};
 use crate::room::Card;
 use crate::signaling::Kind;
 use crate::wire::Code;
@@ -184,6 +187,30 @@ fn a_base_connections_loss_is_a_leave_and_anothers_place_is_not_taken_by_word() 
     assert_eq!(world.state.counts().peers, 0);
 }
 
+/// R99
+#[test]
+fn a_connection_that_may_be_resumed_is_not_taken_over_by_a_word_until_it_may_no_longer() {
+    let mut world = World::new(&Limits::default());
+    let a = world.attach("a", Flavor::Resumable, Shown::Word).unwrap();
+    world.join("a", "lobby").unwrap();
+    world.join("b", "lobby").unwrap();
+    world.state.detach("a", a.id, world.now);
+    assert_eq!(world.send("b", "a", Kind::Offer, "1"), Ok(Delivery::Queued));
+    for flavor in [Flavor::Base, Flavor::Extended, Flavor::Resumable] {
+        assert_eq!(world.attach("a", flavor, Shown::Word).err(), Some(Code::IdTaken));
+        let wrong = Shown::Session([8; 32]);
+        assert_eq!(world.attach("a", flavor, wrong).err(), Some(Code::IdTaken));
+    }
+    let again = world.attach("a", Flavor::Resumable, Shown::Session([7; 32])).unwrap();
+    assert!(world.state.is_member("a", "lobby"));
+    assert_eq!(kinds(&again).iter().filter(|kind| *kind == "offer").count(), 1);
+    world.state.detach("a", again.id, world.now);
+    world.now.mono_ms += 59_999;
+    assert_eq!(world.attach("a", Flavor::Base, Shown::Word).err(), Some(Code::IdTaken));
+    world.now.mono_ms += 1;
+    assert!(world.attach("a", Flavor::Base, Shown::Word).is_ok());
+}
+
 /// R71
 #[test]
 fn what_waited_for_a_poll_goes_to_a_websocket_that_comes() {
@@ -212,6 +239,81 @@ fn rooms_and_memberships_are_bounded_and_empty_rooms_end() {
     world.pass(60_000);
     assert_eq!(world.join("b", "three"), Ok(vec![]));
     assert_eq!(world.state.counts().rooms, 4);
+}
+
+/// R89, R92
+#[test]
+fn private_rooms_have_bounds_of_their_own_and_end_when_empty_for_long() {
+    let limits =
+        Limits { rooms_max: 4, owned_rooms_max: 3, owner_rooms_max: 2, ..Limits::default() };
+    let mut world = World::new(&limits);
+    let key = |seed: u8| NodeKey::from_seed([seed; 32]).public();
+    let make = |world: &World, room: &str, seed: u8| {
+        let owner = Owner { key: key(seed), ban: Vec::new(), peers_max: None };
+        world.state.make_room(room, owner, world.now).map_err(|refusal| refusal.code)
+    };
+    assert_eq!([make(&world, "p:1", 1), make(&world, "p:2", 1)], [Ok(()), Ok(())]);
+    assert_eq!(make(&world, "p:3", 1), Err(Code::RateLimited), "as many as one may have");
+    assert_eq!(make(&world, "p:2", 1), Ok(()), "the same again is no other");
+    assert_eq!(make(&world, "p:4", 2), Ok(()));
+    assert_eq!(make(&world, "p:5", 3), Err(Code::RateLimited), "as many as there may be");
+    // However many there are, they take no public room's place.
+    assert_eq!(world.join("a", "lobby"), Ok(vec![]));
+    assert_eq!(world.join("a", "other"), Err(Code::RateLimited));
+    world.join("a", "p:1").unwrap();
+    assert_eq!(world.state.counts().rooms, 7);
+    for passed_ms in [limits.owned_room_empty_ms - 1, 1] {
+        assert!(world.state.owner("p:4").is_some());
+        world.state.touch("a", world.now);
+        world.now.mono_ms += passed_ms;
+        world.state.touch("a", world.now);
+        world.state.cleanup_stale_peers(world.now);
+    }
+    assert!(world.state.owner("p:1").is_some(), "somebody is in it");
+    assert!(world.state.owner("p:2").is_none() && world.state.owner("p:4").is_none());
+    assert_eq!([make(&world, "p:3", 1), make(&world, "p:5", 3)], [Ok(()), Ok(())]);
+    assert_eq!(make(&world, "p:6", 1), Err(Code::RateLimited));
+}
+
+/// A host that is slow to hear of a join: it waits a while for the leave that must not come first.
+struct SlowHost {
+    joining: mpsc::SyncSender<()>,
+    left: AtomicBool,
+    overtaken: AtomicBool,
+}
+
+impl MediaControl for SlowHost {
+    fn joined(&self, _: &str, _: &str) {
+        self.joining.send(()).unwrap();
+        let until = Instant::now() + Duration::from_millis(200);
+        while Instant::now() < until && !self.left.load(Ordering::SeqCst) {
+            std::thread::yield_now();
+        }
+        self.overtaken.store(self.left.load(Ordering::SeqCst), Ordering::SeqCst);
+    }
+    fn left(&self, _: &str, _: &str) {
+        self.left.store(true, Ordering::SeqCst);
+    }
+}
+
+/// R118
+#[test]
+fn the_host_hears_of_a_leave_after_its_join() {
+    let now = Now { mono_ms: 1_000, unix_ms: 1_700_000_000_000 };
+    let (joining, joins) = mpsc::sync_channel(1);
+    let (left, overtaken) = (AtomicBool::new(false), AtomicBool::new(false));
+    let host = Arc::new(SlowHost { joining, left, overtaken });
+    let state = Memory::new(&Limits::default(), Arc::clone(&host) as Arc<dyn MediaControl>, now);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let card = Arc::new(Card::new(None, "a", 100).unwrap());
+            state.join_room(Join { node: &"a".into(), room: "s:1", card, roll: 5 }, now).unwrap();
+        });
+        joins.recv().unwrap();
+        assert!(state.leave_room("a", "s:1", now));
+    });
+    assert!(host.left.load(Ordering::SeqCst), "it heard of both");
+    assert!(!host.overtaken.load(Ordering::SeqCst), "and of the join first");
 }
 
 /// What may happen to one receiver and its two senders.

@@ -67,15 +67,32 @@ fn open(
 }
 
 /// A page of another origin reaches a WebSocket without asking first, so its origin is checked here.
+/// Who is no page names none.
 fn may_open(coordinator: &Coordinator, headers: &HeaderMap) -> Result<(), Refusal> {
-    match (&coordinator.options().cors, headers.get(header::ORIGIN)) {
-        (Cors::Origins(origins), Some(origin))
-            if !origins.iter().any(|allowed| origin == allowed.as_str()) =>
-        {
-            Err(Refusal::forbidden("pages of this origin may not connect here"))
+    let Some(origin) = headers.get(header::ORIGIN) else { return Ok(()) };
+    let options = coordinator.options();
+    let may = match &options.cors {
+        Cors::Any => true,
+        Cors::Origins(origins) => origins.iter().any(|allowed| origin == allowed.as_str()),
+        Cors::None => {
+            // A proxy may have put another name into Host; then the public URL is the page's own.
+            let hosts = [
+                headers.get(header::HOST).and_then(|host| host.to_str().ok()),
+                options.public_url.as_deref().and_then(host_of),
+            ];
+            let origin = origin.to_str().ok().and_then(host_of);
+            origin.is_some_and(|origin| {
+                hosts.into_iter().flatten().any(|host| host.eq_ignore_ascii_case(origin))
+            })
         }
-        _ => Ok(()),
-    }
+    };
+    if may { Ok(()) } else { Err(Refusal::forbidden("pages of this origin may not connect here")) }
+}
+
+/// Host, and port where one is named, of a URL or an origin.
+fn host_of(url: &str) -> Option<&str> {
+    let (_, rest) = url.split_once("://")?;
+    rest.split('/').next()
 }
 
 fn agree(headers: &HeaderMap) -> Result<Agreed, Refusal> {

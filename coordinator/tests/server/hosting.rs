@@ -4,8 +4,9 @@ use axum::Router;
 use axum::routing::get;
 use coordinator::{Coordinator, Cors, Options, TurnSecret};
 use serde_json::json;
+use tokio_tungstenite::tungstenite::{self, client::IntoClientRequest};
 
-use super::party::{open, serve, serve_router};
+use super::party::{Server, open, serve, serve_router};
 
 /// R53, R54, R82
 #[tokio::test]
@@ -45,6 +46,53 @@ async fn pages_of_named_origins_may_read_and_others_may_not() {
         ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
     ];
     server.ask("GET /webrtc/signal", &upgrade, "").await.check(403, "forbidden");
+}
+
+/// An upgrade as a browser asks for it, from a page of this origin.
+async fn upgraded(server: &Server, origin: Option<&str>) -> u16 {
+    let url = format!("ws://{}/webrtc/signal", server.at);
+    let mut request = url.into_client_request().unwrap();
+    if let Some(origin) = origin {
+        request.headers_mut().insert("origin", origin.parse().unwrap());
+    }
+    match tokio_tungstenite::connect_async(request).await {
+        Ok((_, answer)) => answer.status().as_u16(),
+        Err(tungstenite::Error::Http(answer)) => answer.status().as_u16(),
+        Err(other) => panic!("{other}"),
+    }
+}
+
+#[tokio::test]
+async fn without_other_origins_only_the_coordinators_own_page_opens_a_websocket() {
+    let options = Options {
+        cors: Cors::None,
+        public_url: Some("https://relay.example/here".to_owned()),
+        ..open()
+    };
+    let server = serve(options).await;
+    let own = format!("http://{}", server.at);
+    for origin in [None, Some(&*own), Some("https://relay.example"), Some("https://Relay.Example")]
+    {
+        assert_eq!(upgraded(&server, origin).await, 101, "{origin:?}");
+    }
+    let other_port = format!("http://{}:1", server.at.ip());
+    for origin in ["https://evil.example", "https://relay.example.evil", "null", &other_port] {
+        assert_eq!(upgraded(&server, Some(origin)).await, 403, "{origin}");
+    }
+}
+
+/// R92
+#[tokio::test]
+async fn a_coordinator_has_so_many_websockets_and_a_closed_one_makes_place() {
+    let mut options = open();
+    options.limits.sockets_max = 2;
+    let server = serve(options).await;
+    let (_a, mut b) = (server.socket("").await, server.socket("").await);
+    assert_eq!(upgraded(&server, None).await, 429);
+    // What needs none goes on.
+    server.join("c", "lobby").await;
+    b.0.close(None).await.unwrap();
+    while upgraded(&server, None).await != 101 {}
 }
 
 /// R92

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use coordinator::identity::{Can, Invite, NodeKey};
-use coordinator::{Admission, Applicant, MediaControl, Options, PortFuture, Refused};
+use coordinator::{Admission, Applicant, MediaControl, Options, PortFuture, Rate, Refused};
 use serde_json::{Value, json};
 
 use super::party::{open, proof, roomy, serve};
@@ -108,6 +108,33 @@ async fn a_private_room_opens_to_its_owner_and_the_invited_alone() {
     let bearer = format!("Bearer {banned}");
     let answer = server.ask(&path, &[("authorization", &bearer)], "").await;
     answer.check(403, "forbidden");
+}
+
+/// R89, R92
+#[tokio::test]
+async fn an_invite_has_one_code_and_who_asks_too_often_waits_while_others_do_not() {
+    let mut options = signed();
+    options.limits.joins = Rate { per_minute: 1, burst: 6 };
+    let server = serve(options).await;
+    let owner = key(1);
+    let owners = server.sign_in(&owner).await;
+    let made = json!({ "nodeId": owner.node_id(), "salt": "x" });
+    let made = server.post_as(&owners, "/webrtc/rooms", made).await.json();
+    let room = made["room"].as_str().unwrap();
+    // An invite for as long as there is time.
+    let invite = Invite::issue(&owner, "standalone", room, "*", u64::MAX, &[Can::Join]).encode();
+    let asked = json!({ "invite": invite });
+    let mut codes = Vec::new();
+    for _ in 0..4 {
+        let answer = server.post_as(&owners, "/webrtc/invite", asked.clone()).await.json();
+        codes.push(answer["code"].as_str().unwrap().to_owned());
+    }
+    assert!(codes.iter().all(|code| *code == codes[0]), "{codes:?}");
+    let refusal = server.post_as(&owners, "/webrtc/invite", asked.clone()).await;
+    assert!(refusal.check(429, "rate_limited")["retryAfterMs"].is_u64());
+    let guests = server.sign_in(&key(2)).await;
+    let answer = server.post_as(&guests, "/webrtc/invite", asked).await.json();
+    assert_eq!(answer["code"], codes[0]);
 }
 
 /// A relay that lets in who shows a ticket, and notes who comes and goes.
