@@ -27,7 +27,7 @@ use consensus_abci::{
     engine::{Engine, EngineConfig, Genesis, NodeKey, ValidatorKey},
 };
 use serde_json::{Value, json};
-use tokio::runtime::Runtime;
+use tokio::{net::TcpSocket, runtime::Runtime};
 
 const CHAIN_ID: &str = "rpc-test-1";
 /// Far more than anything here takes.
@@ -38,7 +38,8 @@ struct Chain {
     engine: Engine,
     app: Arc<App>,
     serving: Option<Runtime>,
-    address: SocketAddr,
+    /// Bound and never listening: nobody else gets the port while the RPC is closed.
+    port: TcpSocket,
     dir: PathBuf,
 }
 
@@ -74,8 +75,8 @@ impl Chain {
         config.min_block_interval = Duration::from_millis(1);
         config.empty_block_interval = Duration::from_millis(20);
         let engine = Engine::start(config, app.clone()).unwrap();
-        let free = "127.0.0.1:0".parse().unwrap();
-        let mut chain = Self { engine, app, serving: None, address: free, dir };
+        let port = bound("127.0.0.1:0".parse().unwrap());
+        let mut chain = Self { engine, app, serving: None, port, dir };
         chain.serve();
         chain
     }
@@ -87,8 +88,8 @@ impl Chain {
             .enable_all()
             .build()
             .unwrap();
-        let listener = runtime.block_on(tokio::net::TcpListener::bind(self.address)).unwrap();
-        self.address = listener.local_addr().unwrap();
+        let address = self.address();
+        let listener = runtime.block_on(async { bound(address).listen(128) }).unwrap();
         let router = self.engine.rpc_router();
         runtime.spawn(async move { axum::serve(listener, router).await });
         self.serving = Some(runtime);
@@ -100,7 +101,11 @@ impl Chain {
     }
 
     fn url(&self) -> RpcUrl {
-        format!("http://{}", self.address).parse().unwrap()
+        format!("http://{}", self.address()).parse().unwrap()
+    }
+
+    fn address(&self) -> SocketAddr {
+        self.port.local_addr().unwrap()
     }
 
     fn client(&self) -> Client {
@@ -130,6 +135,14 @@ impl Chain {
         body.fee = params.fee_min(&body.payload, body.signed_len_bytes());
         body.sign(&key(), CHAIN_ID).encode()
     }
+}
+
+fn bound(address: SocketAddr) -> TcpSocket {
+    let socket = TcpSocket::new_v4().unwrap();
+    // Two may be bound to one port while neither, or only the other, listens.
+    socket.set_reuseaddr(true).unwrap();
+    socket.bind(address).unwrap();
+    socket
 }
 
 impl Drop for Chain {
@@ -237,7 +250,7 @@ fn what_the_engine_does_not_have_is_refused_in_its_own_words() {
     let missing = client.commit(Some(1_000_000)).unwrap_err();
     assert!(missing.is_missing_height(), "{missing}");
     let sentence = missing.to_string();
-    assert!(sentence.starts_with(&format!("http://{} refuses commit: ", chain.address)));
+    assert!(sentence.starts_with(&format!("http://{} refuses commit: ", chain.address())));
     let unknown = client.call::<Value>("no_such_method", json!({})).unwrap_err();
     assert!(matches!(unknown, RpcError::Refused { code: -32601, .. }), "{unknown:?}");
     assert!(!unknown.is_missing_height() && !unknown.is_known_tx());

@@ -1,5 +1,6 @@
 //! Automation: `cargo xtask test` is everything that proves the project, and what CI runs.
 
+mod again;
 mod browser;
 mod citations;
 #[cfg(test)]

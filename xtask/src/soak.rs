@@ -41,6 +41,8 @@ enum Item {
     Crashes,
     /// New seeds of the chain's simulation.
     Seeds,
+    /// The thousand blocks of the golden hash by a second build: unoptimised, overflow checked.
+    SecondBuild,
     /// A network of real nodes under load, disturbed in every way for half an hour, under the line of
     /// CometBFT that is named.
     Perturb(&'static str),
@@ -86,6 +88,7 @@ fn items(workspace: &Workspace) -> Result<Vec<Item>> {
         Item::Load,
         Item::Crashes,
         Item::Seeds,
+        Item::SecondBuild,
         Item::Perturb(tools::COMETBFT),
         Item::Perturb(tools::COMETBFT_NEXT),
     ];
@@ -103,6 +106,7 @@ impl Item {
             Item::Load => "load".to_owned(),
             Item::Crashes => "crashes".to_owned(),
             Item::Seeds => "sim".to_owned(),
+            Item::SecondBuild => "second-build".to_owned(),
             Item::Perturb(version) if *version == tools::COMETBFT => "perturb".to_owned(),
             Item::Perturb(_) => "perturb-39".to_owned(),
         }
@@ -124,6 +128,7 @@ impl Item {
             Item::Load => run_load(workspace),
             Item::Crashes => run_crashes(workspace),
             Item::Seeds => run_seeds(workspace),
+            Item::SecondBuild => run_second_build(workspace),
             Item::Perturb(version) => run_perturb(workspace, version, &self.name()),
         }
     }
@@ -152,6 +157,16 @@ fn run_seeds(workspace: &Workspace) -> Result<Value> {
     search.env("SUTANTRA_SIM_SECONDS", SEEDS.as_secs().to_string());
     run_ignored(search, name, BUILD_LIMIT + SEEDS)?;
     Ok(json!({ "searched_seconds": SEEDS.as_secs() }))
+}
+
+/// What `cargo test --release` compares with the golden hash, compiled in another way.
+fn run_second_build(workspace: &Workspace) -> Result<Value> {
+    let mut tally = Tally::default();
+    let mut tests = workspace.cargo();
+    tests.args(["test", "--locked", "--package", "consensus-abci", "--test", "app", "golden"]);
+    run(&mut tests, BUILD_LIMIT, &mut tally)?;
+    ensure!(tally.passed > 0, "no test of the golden hash was found");
+    Ok(json!({ "profile": "dev", "tests_passed": tally.passed }))
 }
 
 /// One long test of the chain, which `cargo test` leaves out.

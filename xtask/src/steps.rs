@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 use crate::process::run;
 use crate::tally::Tally;
 use crate::workspace::Workspace;
-use crate::{browser, fuzz, ops, perturb, quickstart, requirements, tools};
+use crate::{again, browser, fuzz, ops, perturb, quickstart, requirements, tools};
 
 /// Something that must hold, checked by itself.
 struct Step {
@@ -184,7 +184,11 @@ fn lints(workspace: &Workspace, tally: &mut Tally) -> Result<()> {
 
 fn tests(workspace: &Workspace, tally: &mut Tally) -> Result<()> {
     let scope = ["test", "--release", "--workspace", "--locked", "--no-fail-fast"];
-    run(workspace.cargo().args(scope), LIMIT, tally)
+    let mut first = Tally::default();
+    let outcome = run(workspace.cargo().args(scope), LIMIT, &mut first);
+    again::once(outcome, first, tally, |names, tally| {
+        run(workspace.cargo().args(scope).args(["--", "--exact"]).args(names), LIMIT, tally)
+    })
 }
 
 fn web(workspace: &Workspace, tally: &mut Tally) -> Result<()> {

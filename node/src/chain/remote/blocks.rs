@@ -10,7 +10,7 @@ use chain_types::{
     },
     hex, transaction_hash,
 };
-use comet::rpc::{AbciQuery, BlockResults, RpcError, TxResult};
+use comet::rpc::{AbciQuery, BlockResults, Client, RpcError, TxResult};
 use light::{LightBlock, proof};
 use tendermint::{AppHash, Hash, crypto::default::Sha256, merkle};
 
@@ -18,6 +18,8 @@ use super::{endpoint::Endpoint, records};
 
 /// Records that are followed at most: about a gigabyte. More need a node with a state.
 const RECORDS_MAX: usize = 2_000_000;
+/// Blocks that may come while keys are listed: no more heights can be proved.
+const BLOCKS_ASKED_MAX: u64 = 1_000;
 
 /// Why something is not known now. Who lied is not asked again already.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -148,6 +150,29 @@ pub(super) fn keys(endpoint: &Endpoint) -> Result<BTreeSet<Vec<u8>>, Unknown> {
         }
     }
     Ok(all)
+}
+
+/// Keys that blocks after `height` changed, as one endpoint tells them: what they took away is on
+/// its list no longer.
+pub(super) fn changed_after(
+    endpoint: &Endpoint,
+    height: u64,
+) -> Result<BTreeSet<Vec<u8>>, Unknown> {
+    let newest = endpoint.ask(Client::status)?.latest_height;
+    if newest.saturating_sub(height) > BLOCKS_ASKED_MAX {
+        let url = endpoint.url();
+        return Err(Unknown(format!("{url}: while its keys were listed, {newest} was reached")));
+    }
+    let mut keys = BTreeSet::new();
+    for asked in height + 1..=newest {
+        match told(endpoint, asked) {
+            Ok(told) => keys.extend(told.keys),
+            // A block is known before its results are, and they before its state is.
+            Err(_) if asked == newest => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(keys)
 }
 
 /// Values of the state at `height`, proved under `app_hash`, in the order of the keys. Each endpoint

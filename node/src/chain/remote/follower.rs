@@ -340,9 +340,11 @@ impl Follower {
         let (mut keys, mut failure) = (BTreeSet::new(), None);
         self.is_listed.fill(false);
         for endpoint in &chosen {
-            match blocks::keys(endpoint) {
-                Ok(listed) => {
-                    keys.extend(listed);
+            let listed = blocks::keys(endpoint)
+                .and_then(|listed| Ok((listed, blocks::changed_after(endpoint, height)?)));
+            match listed {
+                Ok((listed, changed)) => {
+                    keys.extend(listed.into_iter().chain(changed));
                     let at = self.index(endpoint);
                     self.is_listed[at] = true;
                 }

@@ -25,7 +25,7 @@ use consensus_abci::{
 use crossbeam_channel::Receiver;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
-use tokio::runtime::Runtime;
+use tokio::{net::TcpSocket, runtime::Runtime};
 use tower::ServiceExt;
 
 use super::Lie;
@@ -198,6 +198,8 @@ type SharedLie = Arc<Mutex<Option<Lie>>>;
 /// A way to the RPC.
 pub struct Door {
     pub address: SocketAddr,
+    /// Bound and never listening: nobody else gets the port while the door is closed.
+    _port: TcpSocket,
     rpc: Router,
     lie: SharedLie,
     serving: Option<Runtime>,
@@ -205,17 +207,17 @@ pub struct Door {
 
 impl Door {
     fn new(rpc: Router) -> Self {
-        let address = "127.0.0.1:0".parse().unwrap();
-        let mut door = Self { address, rpc, lie: Arc::default(), serving: None };
+        let port = bound("127.0.0.1:0".parse().unwrap());
+        let address = port.local_addr().unwrap();
+        let mut door = Self { address, _port: port, rpc, lie: Arc::default(), serving: None };
         door.open();
         door
     }
 
-    /// Opens where it was the last time.
+    /// Opens, always at the same address.
     pub fn open(&mut self) {
         let runtime = runtime();
-        let listener = runtime.block_on(tokio::net::TcpListener::bind(self.address)).unwrap();
-        self.address = listener.local_addr().unwrap();
+        let listener = runtime.block_on(async { bound(self.address).listen(128) }).unwrap();
         let router =
             Router::new().fallback(answer).with_state((self.rpc.clone(), self.lie.clone()));
         runtime.spawn(async move { axum::serve(listener, router).await });
@@ -240,6 +242,14 @@ impl Door {
     pub fn take_lie(&self) -> Option<Lie> {
         self.lie.lock().unwrap().take()
     }
+}
+
+fn bound(address: SocketAddr) -> TcpSocket {
+    let socket = TcpSocket::new_v4().unwrap();
+    // Two may be bound to one port while neither, or only the other, listens.
+    socket.set_reuseaddr(true).unwrap();
+    socket.bind(address).unwrap();
+    socket
 }
 
 impl Drop for Door {
