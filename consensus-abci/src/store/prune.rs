@@ -85,17 +85,20 @@ impl Shared {
         let range = from.to_be_bytes().to_vec()..past_end.clone();
         let mut batch = self.batch();
         let mut parts = 0;
-        for guard in snapshot.view.range(&self.tables.stale, range).take(PARTS_PER_BATCH) {
+        // Heads below were removed with the versions before `from`. Whoever begins further down
+        // passes by what is left of each of them, block after block.
+        let heads = head_key(from.saturating_sub(1))..head_key(oldest);
+        for guard in snapshot.view.range(&self.tables.meta, heads).take(PARTS_PER_BATCH) {
+            batch.remove(&self.tables.meta, guard.key()?);
+            parts += 1;
+        }
+        for guard in snapshot.view.range(&self.tables.stale, range).take(PARTS_PER_BATCH - parts) {
             let key = guard.key()?;
             self.remove(&snapshot, &mut batch, &key)?;
             batch.remove(&self.tables.stale, key);
             parts += 1;
         }
         if parts < PARTS_PER_BATCH {
-            let heads = head_key(0)..head_key(oldest);
-            for guard in snapshot.view.range(&self.tables.meta, heads).take(PARTS_PER_BATCH) {
-                batch.remove(&self.tables.meta, guard.key()?);
-            }
             batch.insert(&self.tables.meta, META_PRUNED, past_end);
         }
         batch.commit()?;
@@ -124,7 +127,7 @@ impl Shared {
         Ok(())
     }
 
-    /// Removes the values of a key that `version` overwrote, and its own mark of removal.
+    /// Removes the value of a key that `version` overwrote, and its own mark of removal.
     fn remove_values(
         &self,
         snapshot: &super::Snapshot,
@@ -135,18 +138,20 @@ impl Shared {
         let values = &self.tables.values;
         let range = value_key(key_hash, 0)..=value_key(key_hash, version);
         let newest = value_key(key_hash, version);
-        for guard in snapshot.view.range(values, range) {
+        // From the newest down: those before the overwritten one went with the version that had
+        // overwritten them, and what is left of them is not passed by.
+        for guard in snapshot.view.range(values, range).rev() {
             let (key, value) = guard.into_inner()?;
-            let is_newest = key[..] == newest[..];
-            let is_removed = value[..] == [0];
-            if is_newest && is_removed {
+            if key[..] != newest[..] {
+                batch.remove(values, key);
+                break;
+            }
+            if value[..] == [0] {
                 let later =
                     value_key(key_hash, version.saturating_add(1))..=value_key(key_hash, u64::MAX);
                 if snapshot.view.range(values, later).next().is_none() {
                     batch.remove(&self.tables.preimages, key_hash.0);
                 }
-            }
-            if !is_newest || is_removed {
                 batch.remove(values, key);
             }
         }
