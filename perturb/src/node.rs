@@ -1,7 +1,8 @@
 //! One node: its application and its engine as processes, started and ended apart or together.
 
 use std::{
-    fs,
+    fs::{self, File},
+    io::{Read as _, Seek as _, SeekFrom},
     net::SocketAddr,
     os::unix::{net::UnixStream, process::CommandExt as _},
     path::{Path, PathBuf},
@@ -23,6 +24,8 @@ use crate::{
 pub const APP_LOG: &str = "log/node.log";
 /// The engine's, the same as when a node starts it itself.
 pub const ENGINE_LOG: &str = "log/comet.log";
+/// More than what is written about one block.
+const LOG_END_BYTES: u64 = 16 << 10;
 /// Below the home: what the application has on disk.
 pub const APP_STATE: &str = "chain/state";
 /// Below the home: what the engine has on disk.
@@ -263,6 +266,20 @@ impl Node {
         let words =
             |process: &Option<Process>| process.as_ref().map_or_else(String::new, Process::words);
         format!("{}\n{}", words(&self.app), words(&self.engine))
+    }
+
+    /// The last block that its engine executed, by the end of its log: it has no RPC while it
+    /// replays.
+    pub fn executed(&self) -> Option<u64> {
+        let mut log = File::open(self.path(ENGINE_LOG)).ok()?;
+        let length = log.metadata().ok()?.len();
+        log.seek(SeekFrom::Start(length.saturating_sub(LOG_END_BYTES))).ok()?;
+        let mut end = Vec::new();
+        log.read_to_end(&mut end).ok()?;
+        let end = String::from_utf8_lossy(&end);
+        let line = end.lines().rfind(|line| line.contains("executed block"))?;
+        let height = line.split_whitespace().find_map(|word| word.strip_prefix("height="))?;
+        height.parse().ok()
     }
 
     /// Its engine's process, whoever started it.

@@ -204,16 +204,18 @@ impl Patient<'_> {
         lock(&self.world.incidents).push(incident);
     }
 
-    /// Waits while others are disturbed too: without them there may be no block. The time counts
-    /// from when nobody is.
+    /// Waits while others are disturbed too, without whom there may be no block, and while the node
+    /// executes blocks, since it may have all of them to replay. The time counts from when it is over.
     fn wait(&mut self, within: Duration, mut came: impl FnMut(&mut Self) -> bool) -> bool {
         let begun = Instant::now();
         let mut until = begun + within;
+        let mut executed = None;
         loop {
             if came(self) {
                 return true;
             }
-            if self.world.disturbed.load(Ordering::SeqCst) > 0 {
+            let before = std::mem::replace(&mut executed, self.node.executed());
+            if self.world.disturbed.load(Ordering::SeqCst) > 0 || executed > before {
                 until = Instant::now() + within;
             }
             let is_over = self.world.is_ending() && self.world.is_violated();

@@ -1,7 +1,7 @@
 //! Who decides the blocks of a chain whose state is here: our engine, or a CometBFT.
 
 use std::{
-    fs,
+    fs, mem,
     net::SocketAddr,
     path::Path,
     sync::{Arc, Mutex, PoisonError},
@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{Context, bail};
 use axum::Router;
 use comet::{
     process::{self, Binary, Settings, State},
@@ -31,9 +31,11 @@ use crate::{
 
 /// How long a CometBFT that this node starts may take to ask for the genesis state.
 const GENESIS_MAX: Duration = Duration::from_secs(60);
+/// How long it may take to answer, or to execute the next block that the state has not.
+const RUNNING_MAX: Duration = Duration::from_secs(60);
 /// Between two looks whether it has.
 const POLL: Duration = Duration::from_millis(20);
-/// Between two lines about somebody else's CometBFT that does not come.
+/// Between two lines about a CometBFT that does not come.
 const REMINDER: Duration = Duration::from_secs(10);
 
 /// Makes blocks of the application's transactions.
@@ -126,36 +128,69 @@ impl CometBft {
     }
 
     /// Somebody else's RPC may be that of another chain: what is sent there would never come here.
-    /// It opens when CometBFT has met the application, so it is waited for.
+    /// It opens when the application has all blocks that CometBFT has, so it is waited for.
     fn check_chain(&self, app: &App) -> anyhow::Result<()> {
-        if let Some(process) = &self.process {
-            let process = process.lock().unwrap_or_else(PoisonError::into_inner);
-            return process.wait_running(GENESIS_MAX).map_err(|sentence| anyhow!(sentence));
-        }
-        let mut said: Option<Instant> = None;
+        let mut begun = Instant::now();
+        // Of one that this node starts there is nothing to say at once.
+        let mut said = self.process.as_ref().map(|_| begun);
+        let mut height = None;
         let status = loop {
-            match self.client.status() {
-                Ok(status) => break status,
-                Err(RpcError::Unreachable { .. }) => {}
-                Err(error) => {
-                    return Err(error).with_context(|| {
-                        format!(
-                            "--rpc must be where that CometBFT serves its RPC, and is {}",
-                            self.rpc
-                        )
-                    });
+            let answer = match &self.process {
+                Some(process) => {
+                    let process = process.lock().unwrap_or_else(PoisonError::into_inner);
+                    if process.wait_until(POLL, |state| *state == State::Running) == State::Running
+                    {
+                        return Ok(());
+                    }
+                    None
                 }
+                None => match self.client.status() {
+                    Ok(status) => Some(status),
+                    Err(RpcError::Unreachable { .. }) => None,
+                    Err(error) => {
+                        return Err(error).with_context(|| {
+                            format!(
+                                "--rpc must be where that CometBFT serves its RPC, and is {}",
+                                self.rpc
+                            )
+                        });
+                    }
+                },
+            };
+            if let Some(status) = answer {
+                break status;
             }
             if let Some(failure) = self.halted() {
                 bail!("{failure}");
             }
-            if said.is_none_or(|said| said.elapsed() > REMINDER) {
-                said = Some(Instant::now());
-                tracing::warn!(
-                    "waiting for CometBFT: start it with proxy_app = \"{}\", its RPC at {} (--rpc)",
-                    self.server.local_addr(),
-                    self.rpc
+            // What it has and the application has not is executed first, however much it is.
+            let before = mem::replace(&mut height, app.snapshot().head().map(|head| head.height));
+            let is_replaying = before.is_some() && height > before;
+            if is_replaying {
+                begun = Instant::now();
+            }
+            if self.process.is_some() && begun.elapsed() > RUNNING_MAX {
+                bail!(
+                    "CometBFT does not answer and has executed no block for {} s: see {} in the home",
+                    RUNNING_MAX.as_secs(),
+                    process::LOG_FILE
                 );
+            }
+            if said.is_none_or(|said| said.elapsed() > REMINDER) {
+                if said.replace(Instant::now()).is_some()
+                    && begun.elapsed() < REMINDER
+                    && height > Some(0)
+                {
+                    let height = height.unwrap_or_default();
+                    tracing::info!(height, "CometBFT replays the blocks that the state has not");
+                } else if self.process.is_none() {
+                    tracing::warn!(
+                        "waiting for CometBFT: start it with proxy_app = \"{}\", its RPC at {} \
+                         (--rpc)",
+                        self.server.local_addr(),
+                        self.rpc
+                    );
+                }
             }
             thread::sleep(POLL);
         };
