@@ -36,6 +36,7 @@ const EARLY_CANDIDATES_MAX = 64;
  * @property {(signal: OutSignal, sid: string) => Promise<void>} signal signs and sends; rejects where it cannot
  * @property {(sdp: string, meta: SignalMeta) => Promise<void>} check rejects with `unverified_peer`
  * @property {import("./codec.js").Verify} verify of signed frames
+ * @property {import("./replay.js").Take} take of signed frames
  * @property {() => void} opened the link's channel is open
  * @property {(received: import("./channel.js").Received) => void} message
  * @property {() => boolean} present whether signals reach the peer, as far as is known
@@ -334,7 +335,7 @@ export class Link {
           if (current() && this.channel === channel) this.close("the channel closed");
         },
       },
-      { verify: this.#ports.verify },
+      { verify: this.#ports.verify, take: this.#ports.take },
     );
     const opened = () => {
       // A second channel of the peer is heard, and the first one stays the one to send on.

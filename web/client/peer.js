@@ -144,7 +144,10 @@ export class WebRTCPeer extends EventEmitter {
     signaling.on("peer-joined", (room, member) => this.#peerJoined(room, member));
     signaling.on("peer-left", (room, peerId) => this.#peerLeft(room, peerId));
     signaling.on("signal", (signal) => void this.#signalled(signal));
-    signaling.on("broadcast", (signal) => void this.#relayed(signal, signal.room));
+    signaling.on("broadcast", (signal) => {
+      // A room is signed with the message, and only a room's name is a room.
+      if (signaling.rooms.includes(signal.room)) void this.#relayed(signal, signal.room);
+    });
     signaling.on("error", (error) => this.#failed(error));
     try {
       await signaling.connect();
@@ -418,6 +421,7 @@ export class WebRTCPeer extends EventEmitter {
           verified = await this.#check(link, sdp, meta);
         },
         verify: (seq, covered, signature) => this.#relay.verify(peerId, this.nodeId, seq, covered, signature),
+        take: (seq) => this.#relay.take(peerId, this.nodeId, seq),
         opened: () => {
           this.#returning.delete(peerId);
           this.#opening.get(peerId)?.resolve();
