@@ -413,7 +413,7 @@ export class WebRTCPeer extends EventEmitter {
     let verified = false;
     /** @type {Link} */
     const link = new Link(
-      { peerId, nodeId: this.nodeId, room, timings: this.#options.timings ?? {} },
+      { peerId, nodeId: this.nodeId, room, timings: this.#options.timings ?? {}, random: this.#options.random },
       {
         createConnection: () => this.#createConnection(peerId),
         signal: (signal, sid) => this.#sendSignal(link, signal, sid),

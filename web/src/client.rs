@@ -3,6 +3,7 @@
 use crate::Asset;
 
 pub(crate) static ASSETS: &[Asset] = assets! { from "../client/" below "client/":
+    "attempts.js"
     "backoff.js"
     "bytes.js"
     "channel.js"
