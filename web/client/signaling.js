@@ -4,6 +4,7 @@ import { Backoff } from "./backoff.js";
 import { EventEmitter } from "./emitter.js";
 import { asSutantraError, SutantraError } from "./errors.js";
 import { call } from "./http.js";
+import { Memberships } from "./memberships.js";
 import { Pace } from "./pace.js";
 import { patiently, pause, PollCarrier } from "./poll.js";
 import { SocketCarrier } from "./socket.js";
@@ -29,8 +30,6 @@ const UPGRADE_AFTER_MS = 60_000;
 const STEADY_MS = 10_000;
 /** Refusals of a hello that no waiting mends. */
 const FATAL = new Set(["bad_request", "unauthenticated", "payment_required", "forbidden", "id_taken", "not_found", "no_cryptography"]);
-/** Refusals of a join that may pass. */
-const PASSING = new Set(["rate_limited", "room_full", "internal", "draining", "timeout", "unreachable", "closed"]);
 
 /**
  * Events: `state` (state, transport), `joined` (Joined), `left` (room, error) for a room that was lost,
@@ -52,8 +51,7 @@ export class SutantraSignaling extends EventEmitter {
   /** A secret that stands for the signature. @type {string | null} */
   session = null;
   #options;
-  /** @type {Map<string, { metadata: object, invite?: string | undefined, joined: boolean, early?: any[] | null }>} */
-  #rooms = new Map();
+  #rooms;
   /** @type {SocketCarrier | PollCarrier | null} */
   #carrier = null;
   #cursor = 0;
@@ -79,11 +77,18 @@ export class SutantraSignaling extends EventEmitter {
     this.nodeId = nodeId;
     this.#options = options;
     this.#backoff = new Backoff(options.random);
+    this.#rooms = new Memberships(nodeId, {
+      carrier: () => (this.state === "open" ? this.#carrier : null),
+      answered: (answer) => this.#answered(answer),
+      tell: (event, ...args) => void this.emit(event, ...args),
+      stop: this.#stop.signal,
+      random: options.random,
+    });
   }
 
   /** Names of the rooms that this node is in, or comes back to. */
   get rooms() {
-    return [...this.#rooms.keys()];
+    return this.#rooms.names;
   }
 
   /**
@@ -106,22 +111,12 @@ export class SutantraSignaling extends EventEmitter {
    */
   async join(room, metadata = {}, { invite } = {}) {
     const own = this.#options.identity ? { ...metadata, pk: this.#options.identity.pk } : metadata;
-    this.#rooms.set(room, { metadata: own, invite, joined: false });
-    try {
-      return await this.#joinNow(room, { again: false });
-    } catch (error) {
-      this.#rooms.delete(room);
-      throw error;
-    }
+    return this.#rooms.join(room, own, invite);
   }
 
   /** @param {string} room @returns {Promise<void>} once the coordinator has heard it, or is not there to hear it */
   async leave(room) {
-    if (!this.#rooms.delete(room) || !this.#carrier?.welcomed) return;
-    await this.#carrier.leave(room, this.nodeId).catch((error) => {
-      // Without a connection the coordinator finds out by itself.
-      if (!PASSING.has(asSutantraError(error).code)) throw error;
-    });
+    await this.#rooms.leave(room);
   }
 
   /**
@@ -337,7 +332,6 @@ export class SutantraSignaling extends EventEmitter {
     if (Array.isArray(welcome.iceServers)) this.iceServers = welcome.iceServers;
     /** @type {string[]} */
     const resumed = Array.isArray(welcome.resumed) ? welcome.resumed : [];
-    const fresh = [...this.#rooms].filter(([room, { joined }]) => joined && !resumed.includes(room));
     if (resumed.length === 0) {
       this.#cursor = Number(welcome.cursor) || 0;
       // Descriptions of before are made anew by who needs them; messages of the application go on.
@@ -346,56 +340,16 @@ export class SutantraSignaling extends EventEmitter {
     this.transport = carrier?.kind ?? null;
     this.#openedAt = Date.now();
     this.#setState("open");
-    for (const [room] of fresh) await this.#rejoin(room);
+    await this.#rooms.rejoin(resumed);
     if (this.#carrier !== carrier) return;
     for (const message of this.#outbox.splice(0)) void carrier?.signal(message).catch(() => {});
   }
 
-  /** @param {string} room */
-  async #rejoin(room) {
-    const backoff = new Backoff(this.#options.random);
-    const carrier = this.#carrier;
-    while (this.#rooms.has(room) && this.#carrier === carrier) {
-      try {
-        await this.#joinNow(room, { again: true });
-        return;
-      } catch (thrown) {
-        const error = asSutantraError(thrown);
-        // With the connection gone the next welcome comes here again.
-        if (error.code === "closed" || error.code === "unreachable" || error.code === "unauthenticated") return;
-        this.emit("error", error);
-        if (!PASSING.has(error.code)) {
-          this.#rooms.delete(room);
-          this.emit("left", room, error);
-          return;
-        }
-        await pause(backoff.next(error.retryAfterMs), this.#stop.signal);
-      }
-    }
-  }
-
-  /** @param {string} room @param {{ again: boolean }} how @returns {Promise<Joined>} */
-  async #joinNow(room, { again }) {
-    const wanted = this.#rooms.get(room);
-    if (!wanted || this.state !== "open" || !this.#carrier) {
-      throw new SutantraError("closed", "there is no connection to the coordinator: connect first, or wait until it is back", { room });
-    }
-    const { metadata, invite } = wanted;
-    // Who comes or goes while the answer is on its way may be told before it.
-    wanted.early = [];
-    try {
-      const answer = await this.#carrier.join({ room, nodeId: this.nodeId, metadata, ...(invite === undefined ? {} : { invite }) });
-      wanted.joined = true;
-      if (Array.isArray(answer.iceServers)) this.iceServers = answer.iceServers;
-      if (typeof answer.session === "string") this.session = answer.session;
-      const peers = (Array.isArray(answer.peers) ? answer.peers : []).filter((/** @type {Member} */ { nodeId }) => nodeId !== this.nodeId);
-      const joined = { room, peers, iceServers: this.iceServers, again };
-      this.emit("joined", joined);
-      for (const change of wanted.early ?? []) this.#presence(change);
-      return joined;
-    } finally {
-      wanted.early = null;
-    }
+  /** @param {any} answer to a join */
+  #answered(answer) {
+    if (Array.isArray(answer.iceServers)) this.iceServers = answer.iceServers;
+    if (typeof answer.session === "string") this.session = answer.session;
+    return this.iceServers;
   }
 
   /** @param {any} message */
@@ -407,12 +361,9 @@ export class SutantraSignaling extends EventEmitter {
     }
     switch (message?.type) {
       case "peer-joined":
-      case "peer-left": {
-        const early = this.#rooms.get(message.room)?.early;
-        if (early) early.push(message);
-        else this.#presence(message);
+      case "peer-left":
+        this.#rooms.presence(message);
         return;
-      }
       case "broadcast":
         this.emit("broadcast", message);
         return;
@@ -425,12 +376,6 @@ export class SutantraSignaling extends EventEmitter {
       default:
       // A later version's message is for a later version's client.
     }
-  }
-
-  /** @param {any} change */
-  #presence({ type, room, peer, peerId }) {
-    if (type === "peer-left") this.emit("peer-left", room, peerId);
-    else if (typeof peer?.nodeId === "string") this.emit("peer-joined", room, peer);
   }
 
   /** @param {SutantraError} error @param {any} caused */
