@@ -67,6 +67,17 @@ export class Memberships {
     for (const [room] of fresh) await this.#rejoin(room);
   }
 
+  /** Asks for a room's answer again, which changes nothing there. @returns {Promise<void>} */
+  async askAgain() {
+    const carrier = this.#ports.carrier();
+    for (const [room, { joined, metadata, invite }] of this.#rooms) {
+      if (!carrier || !joined) continue;
+      // An invite may be over by now, so another room answers.
+      const answer = await carrier.join({ room, nodeId: this.#nodeId, metadata, ...(invite === undefined ? {} : { invite }) }).catch(() => null);
+      if (answer) return void this.#ports.answered(answer);
+    }
+  }
+
   /** Who came or went. @param {any} change */
   presence(change) {
     const early = this.#rooms.get(change.room)?.early;

@@ -78,6 +78,7 @@ export class Mesh {
     if (room === null && !this.#links.has(peerId)) {
       throw new SutantraError("unknown_peer", `${peerId} is in no room of ours: join the room where it is first`, { peerId });
     }
+    if (!this.possible) throw noWebRtc(peerId);
     const link = this.#links.get(peerId) ?? this.#link(peerId, room ?? "");
     if (link.open) return;
     const opening = this.#whenOpen(peerId);
@@ -194,9 +195,7 @@ export class Mesh {
 
   /** @param {string} peerId */
   #createConnection(peerId) {
-    if (!this.#RTCPeerConnection) {
-      throw new SutantraError("no_webrtc", "there is no WebRTC here: in Node pass nodeOptions() of sutantra-client/node, or use a transport through the coordinator", { peerId });
-    }
+    if (!this.#RTCPeerConnection) throw noWebRtc(peerId);
     return new this.#RTCPeerConnection({ iceServers: this.#ports.iceServers(), ...this.#options.rtcConfiguration });
   }
 
@@ -278,4 +277,9 @@ export class Mesh {
     this.#opening.set(peerId, { promise, resolve, reject });
     return promise;
   }
+}
+
+/** @param {string} peerId */
+function noWebRtc(peerId) {
+  return new SutantraError("no_webrtc", "there is no WebRTC here: in Node pass nodeOptions() of sutantra-client/node, or use a transport through the coordinator", { peerId });
 }

@@ -3,6 +3,7 @@
 import { EventEmitter } from "./emitter.js";
 import { asSutantraError, SutantraError } from "./errors.js";
 import { KIND } from "./framing.js";
+import { mustBeKind, mustBeMessage, mustBeNodeId, mustBeOneOf, mustBeOptions } from "./inputs.js";
 import { Mesh } from "./mesh.js";
 import { Relay } from "./relay.js";
 import { Rooms } from "./rooms.js";
@@ -71,7 +72,9 @@ export class WebRTCPeer extends EventEmitter {
    */
   constructor(nodeId, options = {}) {
     super();
+    mustBeOptions(options);
     const { identity = null } = options;
+    mustBeNodeId(nodeId, "the id of a peer");
     if (identity && identity.nodeId !== nodeId) {
       throw new SutantraError("bad_key", `the identity is ${identity.nodeId} and not ${nodeId}: pass identity.nodeId`);
     }
@@ -134,6 +137,9 @@ export class WebRTCPeer extends EventEmitter {
     globalThis.addEventListener?.("pagehide", this.#pageGone);
     signaling.on("state", (state, over) => this.emit("state", state, over));
     signaling.on("joined", (joined) => this.#joined(joined));
+    signaling.on("ice-servers", (iceServers) => {
+      if (!this.#options.iceServers) this.iceServers = iceServers;
+    });
     signaling.on("left", (room) => this.#leftRoom(room));
     signaling.on("peer-joined", (room, member) => this.#peerJoined(room, member));
     signaling.on("peer-left", (room, peerId) => this.#peerLeft(room, peerId));
@@ -222,6 +228,8 @@ export class WebRTCPeer extends EventEmitter {
    * @throws {SutantraError} `bad_request`, at once, for what is neither string nor bytes
    */
   send(peerId, message, { kind = KIND.APPLICATION } = {}) {
+    mustBeKind(kind);
+    mustBeMessage(message);
     const link = this.#mesh.link(peerId);
     return link?.open && link.channel ? link.channel.send(message, kind) : Promise.resolve(false);
   }
@@ -235,6 +243,9 @@ export class WebRTCPeer extends EventEmitter {
    * @returns {Promise<number>} how many peers it left for; with `coordinator`, the members that are known
    */
   async broadcast(room, message, { kind = KIND.APPLICATION, over = "auto" } = {}) {
+    mustBeKind(kind);
+    mustBeOneOf("`over`", over, ["auto", "channels", "coordinator"]);
+    mustBeMessage(message);
     const members = this.members(room).map(({ nodeId }) => nodeId);
     if (over === "coordinator") {
       await this.#signalling().broadcast(room, await this.#relay.broadcastFrame(room, message, kind));
@@ -265,6 +276,8 @@ export class WebRTCPeer extends EventEmitter {
    * @throws {SutantraError} `no_identity`, `too_large`, `unknown_peer`, or the coordinator's refusal
    */
   async relay(peerId, message, { kind = KIND.APPLICATION, room, over = "any" } = {}) {
+    mustBeKind(kind);
+    mustBeOneOf("`over`", over, ["any", "http", "websocket"]);
     const signaling = this.#signalling();
     const shared = room ?? this.#rooms.shared(peerId);
     if (shared === null) throw new SutantraError("unknown_peer", `${peerId} is in no room of ours: join the room where it is first`, { peerId });

@@ -30,6 +30,7 @@ export class Relay {
   /** @type {Map<string, Uint8Array>} */
   #keys = new Map();
   #ledger;
+  #now;
 
   /**
    * @param {string} nodeId
@@ -42,6 +43,7 @@ export class Relay {
     this.#identity = identity;
     this.#lookUp = lookUp;
     this.#ledger = new Ledger(now);
+    this.#now = now;
   }
 
   /** Remembers whose key is whose, where the id proves it. @param {string} nodeId @param {unknown} pk */
@@ -129,7 +131,7 @@ export class Relay {
     let encoder = this.#encoders.get(to);
     if (!encoder) {
       const sign = (/** @type {bigint} */ seq, /** @type {Uint8Array} */ covered) => identity.sign(frameText(this.#nodeId, to, seq, covered));
-      encoder = new Encoder({ sign, bytesMax });
+      encoder = new Encoder({ sign, bytesMax, now: this.#now });
       remember(this.#encoders, to, encoder);
     }
     return encoder.encode([bytes], { bin, kind });

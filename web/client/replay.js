@@ -69,7 +69,7 @@ export class Ledger {
    */
   take(sender, seq) {
     // Else one message from the far future would, once its sender is forgotten, silence all that are new.
-    if (seq > seqAt(this.#now() + CLOCKS_DIFFER_MS_MAX)) throw refused("its number is of a time to come: the sender's clock, or this one, is wrong");
+    if (seq > seqAt(this.#now() + CLOCKS_DIFFER_MS_MAX)) throw refused("its number is of a time to come (one of the two clocks is wrong)");
     const numbers = this.#senders.get(sender) ?? new Numbers(this.#floor);
     numbers.take(seq);
     this.#senders.delete(sender);

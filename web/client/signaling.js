@@ -4,10 +4,13 @@ import { Backoff } from "./backoff.js";
 import { EventEmitter } from "./emitter.js";
 import { asSutantraError, SutantraError } from "./errors.js";
 import { call } from "./http.js";
+import { mistaken, mustBeAddress, mustBeJson, mustBeNodeId, mustBeOptions, mustBeRoom } from "./inputs.js";
 import { Memberships } from "./memberships.js";
+import { Outbox } from "./outbox.js";
 import { Pace } from "./pace.js";
 import { patiently, pause, PollCarrier } from "./poll.js";
-import { SocketCarrier } from "./socket.js";
+import { movedTo, SocketCarrier } from "./socket.js";
+import { Renewal } from "./turn.js";
 
 /** @typedef {"auto" | "websocket" | "poll"} TransportChoice */
 /** @typedef {"idle" | "connecting" | "open" | "waiting" | "closed"} SignalingState */
@@ -22,8 +25,6 @@ import { SocketCarrier } from "./socket.js";
  * @property {() => number} [random] uniform in [0, 1), for the backoff's jitter
  */
 
-/** Signals that wait for the connection; the oldest candidate makes room, else the oldest. */
-const OUTBOX_MAX = 256;
 /** Polling, where a WebSocket is wished for, is left after so long to try the WebSocket again. */
 const UPGRADE_AFTER_MS = 60_000;
 /** A connection that held for so long was a good one. */
@@ -35,7 +36,7 @@ const FATAL = new Set(["bad_request", "unauthenticated", "payment_required", "fo
  * Events: `state` (state, transport), `joined` (Joined), `left` (room, error) for a room that was lost,
  * `peer-joined` (room, Member), `peer-left` (room, peerId), `signal` (an offer, answer, candidate or
  * message, flat, with `from` and `room`), `broadcast` (`{from, room, data}`), `sent` (what was sent),
- * `error` (SutantraError).
+ * `ice-servers` (RTCIceServer[]) beside those of a join, `error` (SutantraError).
  */
 export class SutantraSignaling extends EventEmitter {
   /** @type {SignalingState} */
@@ -55,14 +56,18 @@ export class SutantraSignaling extends EventEmitter {
   /** @type {SocketCarrier | PollCarrier | null} */
   #carrier = null;
   #cursor = 0;
-  /** @type {any[]} */
-  #outbox = [];
+  #outbox = new Outbox();
   #pace = new Pace();
   /** Messages over HTTP beside another carrier keep their order too. @type {Promise<unknown>} */
   #posts = Promise.resolve();
   #stop = new AbortController();
   #backoff;
   #openedAt = 0;
+  #renewal = new Renewal(
+    () => this.iceServers,
+    () => this.#rooms.askAgain(),
+    (iceServers) => void this.emit("ice-servers", iceServers),
+  );
   /** @type {Promise<void> | null} */
   #running = null;
 
@@ -73,7 +78,10 @@ export class SutantraSignaling extends EventEmitter {
    */
   constructor(url, nodeId, options = {}) {
     super();
-    this.url = url.replace(/\/+$/, "");
+    mustBeAddress(url, "a coordinator's address (what fetchFromSeed found; null: that node has none)");
+    mustBeNodeId(nodeId, "the id of a peer");
+    mustBeOptions(options);
+    this.url = String(url).replace(/\/+$/, "");
     this.nodeId = nodeId;
     this.#options = options;
     this.#backoff = new Backoff(options.random);
@@ -96,6 +104,7 @@ export class SutantraSignaling extends EventEmitter {
    * @throws {SutantraError} why not: the coordinator's code, or `unreachable`
    */
   connect() {
+    if (this.state === "closed") return Promise.reject(new SutantraError("closed", "this signalling was closed: make a new one"));
     this.#running ??= new Promise((resolve, reject) => {
       this.once("state:open", resolve);
       void this.#run(reject);
@@ -110,6 +119,9 @@ export class SutantraSignaling extends EventEmitter {
    * @returns {Promise<Joined>} who is there already
    */
   async join(room, metadata = {}, { invite } = {}) {
+    mustBeRoom(room);
+    mustBeJson("metadata", metadata);
+    if (invite !== undefined && typeof invite !== "string") mistaken("an invite is a string", invite);
     const own = this.#options.identity ? { ...metadata, pk: this.#options.identity.pk } : metadata;
     return this.#rooms.join(room, own, invite);
   }
@@ -125,14 +137,11 @@ export class SutantraSignaling extends EventEmitter {
    * @returns {Promise<void>}
    */
   async send(message) {
+    mustBeJson("a signal", message);
     if (this.state === "closed") throw new SutantraError("closed", "signalling was closed: connect again");
     this.emit("sent", message);
     if (this.state === "open") await this.#pace.turn();
     if (this.state === "open" && this.#carrier) return this.#carrier.signal(message);
-    if (this.#outbox.length === OUTBOX_MAX) {
-      const candidate = this.#outbox.findIndex(({ type }) => type === "ice-candidate");
-      this.#outbox.splice(Math.max(candidate, 0), 1);
-    }
     this.#outbox.push(message);
   }
 
@@ -164,8 +173,12 @@ export class SutantraSignaling extends EventEmitter {
    * Makes a private room; needs an identity.
    * @param {{ salt: string, ban?: string[], peersMax?: number }} what
    * @returns {Promise<string>} its name
+   * @throws {SutantraError} `no_identity`, or the coordinator's refusal
    */
   async createRoom(what) {
+    mustBeJson("what createRoom takes", what);
+    if (typeof what.salt !== "string") mistaken("a room's `salt` is a string", what.salt);
+    if (!this.#options.identity) throw new SutantraError("no_identity", "a private room is its owner's, by key: sign in with an identity (Identity.generate())");
     const { room } = await this.call("rooms", { method: "POST", body: { nodeId: this.nodeId, ...what } });
     return room;
   }
@@ -175,7 +188,8 @@ export class SutantraSignaling extends EventEmitter {
    * @param {string} invite
    * @returns {Promise<{ room: string, to: string, can: string[], expiresAt: number, code: string }>} `code` is short and joins as well
    */
-  checkInvite(invite) {
+  async checkInvite(invite) {
+    if (typeof invite !== "string") mistaken("an invite is a string", invite);
     return this.call("invite", { method: "POST", body: { invite } });
   }
 
@@ -190,6 +204,7 @@ export class SutantraSignaling extends EventEmitter {
     const carrier = this.#carrier;
     const told = carrier?.welcomed ? this.rooms.map((room) => carrier.leave(room, this.nodeId).catch(() => {})) : [];
     this.#rooms.clear();
+    this.#renewal.stop();
     this.#setState("closed");
     // What tells the coordinator leaves first; nobody waits for its answer longer than a moment.
     void Promise.race([Promise.all(told), new Promise((resolve) => setTimeout(resolve, 1000))]).then(() => {
@@ -239,15 +254,11 @@ export class SutantraSignaling extends EventEmitter {
 
   /** A coordinator that closes may name another. @param {SutantraError} error */
   #move(error) {
-    const to = /** @type {any} */ (error.details)?.reconnect;
-    if (error.code !== "draining" || typeof to !== "string" || !URL.canParse?.(to)) return;
-    const url = new URL(to);
-    url.protocol = url.protocol.replace("ws", "http");
-    if (url.protocol !== "http:" && url.protocol !== "https:") return;
-    url.search = "";
+    const url = movedTo(error);
+    if (url === null) return;
     // The session is a secret between this node and who gave it.
-    if (url.origin !== new URL(this.url).origin) this.session = null;
-    this.url = url.href.replace(/\/+$/, "").replace(/\/signal$/, "");
+    if (new URL(url).origin !== new URL(this.url).origin) this.session = null;
+    this.url = url;
   }
 
   /** Over each way that is allowed, until one held for a while. @returns {Promise<{ error: SutantraError, welcomed: boolean }>} */
@@ -268,8 +279,7 @@ export class SutantraSignaling extends EventEmitter {
       const over = await this.#over(this.#socket(WebSocket));
       if (transport === "websocket" || over.welcomed || FATAL.has(over.error.code) || over.error.code === "draining") return over;
     }
-    const over = await this.#over(this.#poll(transport === "auto" && WebSocket ? UPGRADE_AFTER_MS : Number.POSITIVE_INFINITY));
-    return over;
+    return this.#over(this.#poll(transport === "auto" && WebSocket ? UPGRADE_AFTER_MS : Number.POSITIVE_INFINITY));
   }
 
   /** @param {SocketCarrier | PollCarrier} carrier */
@@ -328,27 +338,26 @@ export class SutantraSignaling extends EventEmitter {
   /** @param {any} welcome */
   async #welcome(welcome) {
     const carrier = this.#carrier;
-    if (typeof welcome.session === "string") this.session = welcome.session;
-    if (Array.isArray(welcome.iceServers)) this.iceServers = welcome.iceServers;
+    if (this.#answered(welcome).length > 0) this.emit("ice-servers", this.iceServers);
     /** @type {string[]} */
     const resumed = Array.isArray(welcome.resumed) ? welcome.resumed : [];
     if (resumed.length === 0) {
       this.#cursor = Number(welcome.cursor) || 0;
-      // Descriptions of before are made anew by who needs them; messages of the application go on.
-      this.#outbox = this.#outbox.filter(({ type }) => type === "message");
+      this.#outbox.keepMessages();
     }
     this.transport = carrier?.kind ?? null;
     this.#openedAt = Date.now();
     this.#setState("open");
     await this.#rooms.rejoin(resumed);
     if (this.#carrier !== carrier) return;
-    for (const message of this.#outbox.splice(0)) void carrier?.signal(message).catch(() => {});
+    for (const message of this.#outbox.take()) void carrier?.signal(message).catch(() => {});
   }
 
-  /** @param {any} answer to a join */
+  /** @param {any} answer to a hello or join */
   #answered(answer) {
     if (Array.isArray(answer.iceServers)) this.iceServers = answer.iceServers;
     if (typeof answer.session === "string") this.session = answer.session;
+    if (this.state !== "closed") this.#renewal.later();
     return this.iceServers;
   }
 
