@@ -54,13 +54,15 @@ function tell(event, facts, words) {
 }
 
 const identity = await Identity.generate();
-const app = new RoomApplication({ signer: identity, room: values.room, name: values.name });
+/** @type {RoomApplication} */
+let app;
 const who = (/** @type {string} */ id) => app.nameOf(id) || (id === identity.nodeId ? values.name : `${id.slice(0, 9)}…`);
 const textOf = (/** @type {any} */ content) => String(content?.text ?? JSON.stringify(content));
 
 /** @type {import("../client/peer.js").WebRTCPeer} */
 let peer;
 try {
+  app = new RoomApplication({ signer: identity, room: values.room, name: values.name });
   const found = await initWebRTCPeer({ seed, identity, ...nodeOptions(), ...(transport === "http" ? { transport: "poll" } : transport === "websocket" ? { transport: "websocket" } : {}) });
   if (!found) throw new Error("this node has no coordinator: start it with --server, and without --no-webrtc");
   peer = found;
