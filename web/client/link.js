@@ -1,32 +1,16 @@
 // One peer's connection: offers, answers and candidates both ways until a data channel is open, and again
 // when the network fails it.
 
-import { Attempts, TRIES_MAX } from "./attempts.js";
+import { Attempts, TIMINGS, TRIES_MAX } from "./attempts.js";
 import { toHex, randomBytes } from "./bytes.js";
 import { LABEL, PeerChannel } from "./channel.js";
 import { asSutantraError, SutantraError } from "./errors.js";
 import { fingerprintOf } from "./identity.js";
 
 /** What travels beside a description or candidate. @typedef {{ room?: string, sid?: string, fpSig?: string, pk?: string }} SignalMeta */
+/** @typedef {import("./attempts.js").Timings} Timings */
 /** @typedef {{ type: "offer" | "answer", sdp: string } | { type: "ice-candidate", candidate: any }} OutSignal */
 
-/** How long each step may take, ms. @typedef {{ retryMs: number, disconnectedMs: number, courtesyMs: number, restMs: number, steadyMs: number, answererMs: number }} Timings */
-
-/** @type {Readonly<Timings>} */
-export const TIMINGS = Object.freeze({
-  /** An offer without an answer is sent again; a connection that did not come about is tried anew. */
-  retryMs: 8_000,
-  /** ICE often recovers by itself within this. */
-  disconnectedMs: 3_000,
-  /** Who did not begin waits so much longer, so that mostly one side restarts. */
-  courtesyMs: 2_000,
-  /** Between a restart that failed and the next one, with the backoff on top. */
-  restMs: 1_000,
-  /** A connection that came back counts as mended after this: some stacks call it connected before anything went through. */
-  steadyMs: 10_000,
-  /** Who was offered a connection gives up when it has not come about by then. */
-  answererMs: 45_000,
-});
 /** From the channel's end to the connection's. */
 const GOODBYE_MS = 500;
 /** Candidates that wait for their description; more are dropped. */

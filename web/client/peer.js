@@ -34,7 +34,7 @@ import { SutantraSignaling } from "./signaling.js";
  * @property {typeof globalThis.WebSocket} [WebSocket]
  * @property {typeof globalThis.fetch} [fetch]
  * @property {() => number} [random]
- * @property {Partial<import("./link.js").Timings>} [timings]
+ * @property {Partial<import("./attempts.js").Timings>} [timings]
  */
 
 /**
