@@ -41,13 +41,13 @@ export class PeerChannel {
   /**
    * @param {RTCDataChannel} channel open or about to
    * @param {{ message: (received: Received) => void, error: (error: SutantraError) => void, closed: () => void }} on
-   * @param {{ verify?: import("./codec.js").Verify }} [options]
+   * @param {{ verify?: import("./codec.js").Verify, take?: import("./replay.js").Take }} [options]
    */
-  constructor(channel, on, { verify } = {}) {
+  constructor(channel, on, { verify, take } = {}) {
     this.#channel = channel;
     this.#on = on;
     this.#raw = channel.label !== LABEL;
-    this.#decoder = new Decoder(verify);
+    this.#decoder = new Decoder(verify, take);
     channel.binaryType = "arraybuffer";
     channel.bufferedAmountLowThreshold = BUFFERED_LOW_BYTES;
     channel.addEventListener("message", ({ data }) => this.#receive(data));

@@ -19,6 +19,7 @@ import {
   unpackBatch,
 } from "./framing.js";
 import { SIGNATURE_BYTES } from "./identity.js";
+import { Numbers, seqAt } from "./replay.js";
 
 /** @typedef {import("./bytes.js").Bytes} Bytes */
 /** Messages that came in one frame. @typedef {{ kind: number, messages: (string | Bytes)[], signed: boolean }} Decoded */
@@ -31,23 +32,22 @@ import { SIGNATURE_BYTES } from "./identity.js";
 /** Above this a message is compressed, where that makes it smaller. */
 export const DEFLATE_ABOVE_BYTES = 1024;
 const SEQ_BYTES = 8;
-/** A signed message that comes after so many later ones is refused. */
-const REORDERED_MAX = 64;
 
 /** Turns messages into what a channel sends. */
 export class Encoder {
   #sign;
   #bytesMax;
   #nextId = Math.floor(Math.random() * 2 ** 32);
-  // The time in nanoseconds: a sender that starts again goes on above what it used before.
-  #nextSeq = BigInt(Date.now()) * 1_000_000n;
+  #lastSeq = 0n;
+  #now;
 
   /**
-   * @param {{ sign?: Sign, bytesMax?: number }} [options] `bytesMax` of one frame
+   * @param {{ sign?: Sign, bytesMax?: number, now?: () => number }} [options] `bytesMax` of one frame; `now` in Unix ms
    */
-  constructor({ sign, bytesMax } = {}) {
+  constructor({ sign, bytesMax, now = Date.now } = {}) {
     this.#sign = sign;
     this.#bytesMax = bytesMax;
+    this.#now = now;
   }
 
   /**
@@ -70,7 +70,7 @@ export class Encoder {
       }
     }
     if (this.#sign) {
-      const seq = this.#nextSeq++;
+      const seq = this.#nextSeq();
       flags |= SIGNED;
       const numbered = concat(body, seqBytes(seq));
       // With the head, so that who carries it cannot turn a vote into chat.
@@ -81,19 +81,28 @@ export class Encoder {
     this.#nextId = (this.#nextId + 1) >>> 0;
     return fragment(frame(flags, kind, body), id, this.#bytesMax);
   }
+
+  #nextSeq() {
+    const time = seqAt(this.#now());
+    this.#lastSeq = time > this.#lastSeq ? time : this.#lastSeq + 1n;
+    return this.#lastSeq;
+  }
 }
 
 /** Turns what a channel brings into messages. */
 export class Decoder {
   #reassembler = new Reassembler();
   #verify;
-  /** Numbers that were used; whatever is not above `#floor` counts as used. @type {Set<bigint>} */
-  #used = new Set();
-  #floor = -1n;
+  #take;
 
-  /** @param {Verify} [verify] who has none cannot read signed frames */
-  constructor(verify) {
+  /**
+   * @param {Verify} [verify] who has none cannot read signed frames
+   * @param {import("./replay.js").Take} [take] shared by all that may bring messages of the same sender
+   */
+  constructor(verify, take) {
+    const numbers = new Numbers();
     this.#verify = verify;
+    this.#take = take ?? ((seq) => numbers.take(seq));
   }
 
   /**
@@ -123,18 +132,8 @@ export class Decoder {
     const seq = new DataView(covered.buffer, covered.byteOffset + covered.length - SEQ_BYTES).getBigUint64(0);
     if (!this.#verify) throw badSignature("the sender's key is not known");
     if (!(await this.#verify(seq, covered, signature))) throw badSignature("it is not the sender's");
-    this.#seen(seq);
+    this.#take(seq);
     return body;
-  }
-
-  /** Messages may overtake each other where they take different ways; none comes twice. @param {bigint} seq */
-  #seen(seq) {
-    if (seq <= this.#floor || this.#used.has(seq)) throw badSignature("it was used before");
-    this.#used.add(seq);
-    if (this.#used.size <= REORDERED_MAX) return;
-    const lowest = [...this.#used].reduce((a, b) => (a < b ? a : b));
-    this.#used.delete(lowest);
-    this.#floor = lowest;
   }
 }
 

@@ -2,6 +2,7 @@
 
 import { concat, utf8 } from "./bytes.js";
 import { SutantraError } from "./errors.js";
+import { mustBeMessage } from "./inputs.js";
 
 /** @typedef {import("./bytes.js").Bytes} Bytes */
 /** A frame, taken apart. @typedef {{ flags: number, kind: number, body: Uint8Array }} Frame */
@@ -178,14 +179,13 @@ function leb128(value) {
  * Takes what an application sends.
  * @param {Message} message
  * @returns {{ bin: boolean, bytes: Uint8Array }}
+ * @throws {SutantraError} `bad_request`
  */
 export function toBytes(message) {
+  mustBeMessage(message);
   if (typeof message === "string") return { bin: false, bytes: utf8(message) };
   if (message instanceof ArrayBuffer) return { bin: true, bytes: new Uint8Array(message) };
-  if (ArrayBuffer.isView(message)) {
-    return { bin: true, bytes: new Uint8Array(message.buffer, message.byteOffset, message.byteLength) };
-  }
-  throw new SutantraError("bad_request", "a message is a string or bytes: turn anything else into JSON first");
+  return { bin: true, bytes: new Uint8Array(message.buffer, message.byteOffset, message.byteLength) };
 }
 
 /**

@@ -2,6 +2,7 @@
 
 import { concat, fromBase64url, fromHex, randomBytes, toBase32, toHex, utf8 } from "./bytes.js";
 import { SutantraError } from "./errors.js";
+import { mistaken, mustBeBytes } from "./inputs.js";
 import { webcrypto } from "./webcrypto.js";
 
 /** @typedef {import("./bytes.js").Bytes} Bytes */
@@ -9,6 +10,7 @@ import { webcrypto } from "./webcrypto.js";
 
 export const SIGNATURE_BYTES = 64;
 export const PUBLIC_KEY_BYTES = 32;
+const SEED_BYTES = 32;
 const ED25519 = "Ed25519";
 /** PKCS #8 of an Ed25519 key without attributes (RFC 8410 §7), up to the seed. */
 const PKCS8_HEAD = /** @type {Bytes} */ (fromHex("302e020100300506032b657004220420"));
@@ -48,7 +50,7 @@ export class Identity {
 
   /** The one of a seed. @param {Uint8Array} seed 32 bytes @throws {SutantraError} `bad_key` */
   static async fromSeed(seed) {
-    if (seed.length !== 32) throw new SutantraError("bad_key", `a key's seed has 32 bytes, not ${seed.length}`);
+    mustBeBytes("a key's seed", seed, SEED_BYTES, "bad_key");
     const pkcs8 = concat(PKCS8_HEAD, seed);
     // WebCrypto derives no public key; the JWK of a private one names it (RFC 8037 §2).
     const open = await unlessMissing(subtle().importKey("pkcs8", pkcs8, ED25519, true, ["sign"]));
@@ -57,10 +59,14 @@ export class Identity {
     return Identity.fromKeys(privateKey, /** @type {Bytes} */ (fromBase64url(x)));
   }
 
-  /** One that was kept, for example in IndexedDB. @param {CryptoKey} privateKey @param {Uint8Array} publicKey 32 bytes */
+  /** One that was kept, for example in IndexedDB. @param {CryptoKey} privateKey @param {Uint8Array} publicKey 32 bytes @throws {SutantraError} `bad_key` */
   static async fromKeys(privateKey, publicKey) {
+    if (privateKey?.type !== "private" || privateKey.algorithm?.name !== ED25519 || !privateKey.usages.includes("sign")) mistaken("a private key is a CryptoKey of Ed25519 that signs", privateKey, "bad_key");
+    mustBeBytes("a public key", publicKey, PUBLIC_KEY_BYTES, "bad_key");
     const own = new Uint8Array(publicKey);
-    return new Identity(privateKey, own, await nodeIdOf(own));
+    const identity = new Identity(privateKey, own, await nodeIdOf(own));
+    if (await verify(own, own, await identity.sign(own))) return identity;
+    throw new SutantraError("bad_key", "the public key is not that of the private key: keep both of one identity together");
   }
 
   /** 64 hexadecimal digits. */
@@ -100,8 +106,9 @@ export class Identity {
   }
 }
 
-/** @param {Uint8Array} publicKey 32 bytes @returns {Promise<string>} 35 characters */
+/** @param {Uint8Array} publicKey 32 bytes @returns {Promise<string>} 35 characters @throws {SutantraError} `bad_key` */
 export async function nodeIdOf(publicKey) {
+  mustBeBytes("a public key", publicKey, PUBLIC_KEY_BYTES, "bad_key");
   const hash = new Uint8Array(await subtle().digest("SHA-256", new Uint8Array(publicKey)));
   return ID_PREFIX + toBase32(hash.subarray(0, ID_HASH_BYTES));
 }

@@ -2,6 +2,7 @@
 
 import { fromBase64url, fromHex, toBase32, toBase64url, toHex, utf8 } from "./bytes.js";
 import { SutantraError } from "./errors.js";
+import { mistaken, mustBeBytes, mustBeIdentity, mustBeNodeId, mustBeRoom } from "./inputs.js";
 import { nodeIdOf, PUBLIC_KEY_BYTES, SIGNATURE_BYTES, verify } from "./identity.js";
 import { webcrypto } from "./webcrypto.js";
 
@@ -25,6 +26,8 @@ const bad = (what) => new SutantraError("bad_invite", `This invite cannot be use
  * @param {string} salt that tells the owner's rooms apart
  */
 export async function privateRoom(ownerKey, salt) {
+  mustBeBytes("the owner's key", ownerKey, PUBLIC_KEY_BYTES, "bad_key");
+  if (typeof salt !== "string") mistaken("a room's salt is a string", salt);
   const text = utf8(`sutantra/room/v1\n${toHex(ownerKey)}\n${salt}`);
   const hash = new Uint8Array(await webcrypto.subtle.digest("SHA-256", text));
   return `p:${toBase32(hash).slice(0, 32)}`;
@@ -38,8 +41,12 @@ const linkText = (networkId, { by, to, room, exp, can }, before) =>
  * The owner's own invite.
  * @param {Identity} owner
  * @param {{ networkId: string, room: string, to?: string, exp: number, can?: Right[] }} what `exp` in Unix ms
+ * @throws {SutantraError} `bad_request`, `bad_key`: what is wrong with an argument
  */
 export async function makeInvite(owner, { networkId, room, to = ANYBODY, exp, can = ["join"] }) {
+  mustBeIdentity(owner);
+  mustBeRoom(room);
+  mustBeGrant({ networkId, to, exp, can });
   const link = { by: owner.pk, to, room, exp, can };
   return text([{ ...link, sig: toHex(await owner.sign(linkText(networkId, link, ""))) }]);
 }
@@ -49,11 +56,13 @@ export async function makeInvite(owner, { networkId, room, to = ANYBODY, exp, ca
  * @param {Identity} holder
  * @param {string} invite
  * @param {{ networkId: string, to?: string, exp?: number, can?: Right[] }} what without `exp` and `can`: to join, as long as before
- * @throws {SutantraError} `bad_invite`
+ * @throws {SutantraError} `bad_invite`; `bad_request`, `bad_key`: what is wrong with another argument
  */
 export async function attenuateInvite(holder, invite, { networkId, to = ANYBODY, exp, can = ["join"] }) {
+  mustBeIdentity(holder);
   const links = parseInvite(invite);
   const last = /** @type {InviteLink} */ (links.at(-1));
+  mustBeGrant({ networkId, to, exp: exp ?? last.exp, can });
   if (last.to !== holder.nodeId) throw bad(`it names ${last.to} and not ${holder.nodeId}`);
   if (!last.can.includes("invite")) throw bad("it does not allow inviting others");
   if (links.length === LINKS_MAX) throw bad(`it was handed on ${LINKS_MAX - 1} times already`);
@@ -102,6 +111,8 @@ export function parseInvite(invite) {
  * @throws {SutantraError} `bad_invite`
  */
 export async function checkInvite(invite, { networkId, owner, nodeId, now = Date.now() }) {
+  mustBeBytes("the owner's key", owner, PUBLIC_KEY_BYTES, "bad_key");
+  mustBeNodeId(nodeId, "the id of who wants in");
   const links = parseInvite(invite);
   let before = "";
   /** @type {InviteLink | null} */
@@ -126,6 +137,16 @@ export async function checkInvite(invite, { networkId, owner, nodeId, now = Date
   if (to !== ANYBODY && to !== nodeId) throw bad(`it names ${to} and not ${nodeId}`);
   if (!can.includes("join")) throw bad("it does not allow joining");
   return { room, to, can, exp };
+}
+
+/** @param {{ networkId: unknown, to: unknown, exp: unknown, can: unknown }} grant */
+function mustBeGrant({ networkId, to, exp, can }) {
+  if (typeof networkId !== "string" || networkId === "") mistaken("the networkId is what fetchFromSeed found", networkId);
+  if (to !== ANYBODY) mustBeNodeId(to, "an invite's `to`");
+  if (!Number.isSafeInteger(exp)) mistaken("an invite's `exp` is a whole number, Unix ms (Date.now() + 3_600_000 is an hour)", exp);
+  const rights = Array.isArray(can) ? can : [];
+  const wrong = rights.find((right) => right !== "join" && right !== "invite");
+  if (rights.length === 0 || wrong !== undefined) mistaken('an invite\'s `can` is ["join"], ["invite"] or ["join", "invite"]', wrong ?? can);
 }
 
 /** @param {InviteLink[]} links */

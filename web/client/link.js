@@ -1,29 +1,16 @@
 // One peer's connection: offers, answers and candidates both ways until a data channel is open, and again
 // when the network fails it.
 
+import { Attempts, TIMINGS, TRIES_MAX } from "./attempts.js";
 import { toHex, randomBytes } from "./bytes.js";
 import { LABEL, PeerChannel } from "./channel.js";
 import { asSutantraError, SutantraError } from "./errors.js";
 import { fingerprintOf } from "./identity.js";
 
 /** What travels beside a description or candidate. @typedef {{ room?: string, sid?: string, fpSig?: string, pk?: string }} SignalMeta */
+/** @typedef {import("./attempts.js").Timings} Timings */
 /** @typedef {{ type: "offer" | "answer", sdp: string } | { type: "ice-candidate", candidate: any }} OutSignal */
 
-/** How long each step may take, ms. @typedef {{ retryMs: number, disconnectedMs: number, courtesyMs: number, answererMs: number }} Timings */
-
-/** @type {Readonly<Timings>} */
-export const TIMINGS = Object.freeze({
-  /** An offer without an answer is sent again; a connection that did not come about is tried anew. */
-  retryMs: 8_000,
-  /** ICE often recovers by itself within this. */
-  disconnectedMs: 3_000,
-  /** Who did not begin waits so much longer, so that mostly one side restarts. */
-  courtesyMs: 2_000,
-  /** Who was offered a connection gives up when it has not come about by then. */
-  answererMs: 45_000,
-});
-/** Tries before a peer counts as unreachable. */
-const TRIES_MAX = 4;
 /** From the channel's end to the connection's. */
 const GOODBYE_MS = 500;
 /** Candidates that wait for their description; more are dropped. */
@@ -36,6 +23,7 @@ const EARLY_CANDIDATES_MAX = 64;
  * @property {(signal: OutSignal, sid: string) => Promise<void>} signal signs and sends; rejects where it cannot
  * @property {(sdp: string, meta: SignalMeta) => Promise<void>} check rejects with `unverified_peer`
  * @property {import("./codec.js").Verify} verify of signed frames
+ * @property {import("./replay.js").Take} take of signed frames
  * @property {() => void} opened the link's channel is open
  * @property {(received: import("./channel.js").Received) => void} message
  * @property {() => boolean} present whether signals reach the peer, as far as is known
@@ -67,7 +55,7 @@ export class Link {
   /** One that lost against ours; its candidates are for nothing. */
   #ignoredSid = "";
   #initiator = false;
-  #tries = 0;
+  #attempts;
   /** The certificate that the peer showed. @type {string | null} */
   #fingerprint = null;
   /** @type {{ candidate: any, sid: string | undefined }[]} */
@@ -78,15 +66,16 @@ export class Link {
   #timer;
 
   /**
-   * @param {{ peerId: string, nodeId: string, room: string, timings?: Partial<Timings> }} who
+   * @param {{ peerId: string, nodeId: string, room: string, timings?: Partial<Timings>, random?: (() => number) | undefined }} who `random` in [0, 1)
    * @param {LinkPorts} ports
    */
-  constructor({ peerId, nodeId, room, timings }, ports) {
+  constructor({ peerId, nodeId, room, timings, random }, ports) {
     this.peerId = peerId;
     this.room = room;
     this.#ports = ports;
     this.#polite = nodeId < peerId;
     this.#timings = { ...TIMINGS, ...timings };
+    this.#attempts = new Attempts(this.#timings.restMs, random);
   }
 
   /** Whether data goes both ways. */
@@ -111,7 +100,7 @@ export class Link {
     return this.#turn(async () => {
       if (this.open) return;
       const { connection } = this;
-      this.#tries = 0;
+      this.#attempts.reset();
       if (connection?.signalingState === "have-local-offer") await this.#sendDescription();
       else if (newcomer) await this.#offer({ afresh: !this.channel });
     });
@@ -244,7 +233,10 @@ export class Link {
     const answer = await connection.createAnswer();
     await connection.setLocalDescription(answer);
     await this.#sendDescription();
-    if (!this.open) this.#arm(this.#timings.answererMs, () => this.close("it never came about"));
+    if (!this.open) return this.#arm(this.#timings.answererMs, () => this.close("it never came about"));
+    // A restart that the peer asked for is a try of both; this side asks only where nothing comes of it.
+    this.#attempts.begin();
+    this.#arm(this.#timings.retryMs + this.#timings.courtesyMs, () => this.#retry());
   }
 
   async #sendDescription() {
@@ -334,7 +326,7 @@ export class Link {
           if (current() && this.channel === channel) this.close("the channel closed");
         },
       },
-      { verify: this.#ports.verify },
+      { verify: this.#ports.verify, take: this.#ports.take },
     );
     const opened = () => {
       // A second channel of the peer is heard, and the first one stays the one to send on.
@@ -342,7 +334,7 @@ export class Link {
       this.channel = channel;
       this.dataChannel = dataChannel;
       this.state = "open";
-      this.#tries = 0;
+      this.#attempts.reset();
       clearTimeout(this.#timer);
       this.#ports.changed();
       this.#ports.opened();
@@ -357,14 +349,15 @@ export class Link {
 
   /** @param {RTCPeerConnectionState} state */
   #connectionChanged(state) {
-    const courtesy = this.#initiator ? 0 : this.#timings.courtesyMs;
-    if (state === "connected" && this.open && this.connection?.signalingState === "stable") {
-      this.#tries = 0;
-      clearTimeout(this.#timer);
-    } else if (state === "disconnected") {
-      this.#arm(this.#timings.disconnectedMs + courtesy, () => this.#retry());
-    } else if (state === "failed") {
-      this.#arm(courtesy, () => this.#retry());
+    // Who has asked waits for the answer, and asks again in its time.
+    const asked = this.connection?.signalingState === "have-local-offer";
+    const wait = this.#attempts.pauseMs + (this.#initiator ? 0 : this.#timings.courtesyMs);
+    if (state === "connected" && this.open && !asked) {
+      this.#arm(this.#timings.steadyMs, () => this.#attempts.reset());
+    } else if (state === "disconnected" && !asked) {
+      this.#arm(this.#timings.disconnectedMs + wait, () => this.#retry());
+    } else if (state === "failed" && !asked) {
+      this.#arm(wait, () => this.#retry());
     } else if (state === "closed") {
       this.close("the connection closed");
     }
@@ -383,12 +376,12 @@ export class Link {
         if (connection.connectionState !== "disconnected") this.close("left");
         return;
       }
-      this.#tries += 1;
-      if (this.#tries > TRIES_MAX && works) {
+      const again = this.#attempts.begin();
+      if (!again && works) {
         // The network came back by itself, and nobody answers what we asked meanwhile.
-        this.#tries = 0;
+        this.#attempts.reset();
         await connection.setLocalDescription({ type: "rollback" });
-      } else if (this.#tries > TRIES_MAX) {
+      } else if (!again) {
         const message = `${this.peerId} cannot be reached in ${TRIES_MAX} tries: add a TURN server, or wait until it comes back`;
         this.#ports.error(new SutantraError("unreachable", message, { peerId: this.peerId }));
         this.close("unreachable");

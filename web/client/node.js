@@ -4,6 +4,11 @@ import { RTCDtlsTransport, RTCPeerConnection as Werift } from "werift";
 import { WebSocket as NodeWebSocket } from "ws";
 
 /** @typedef {import("werift").RTCDataChannel} WeriftChannel */
+/** @typedef {import("werift").RTCIceTransport} WeriftIce */
+
+/** After a restart the other side's candidates follow its description; so long they may take. */
+const CANDIDATES_MS_MAX = 5_000;
+const CANDIDATES_LOOK_MS = 20;
 
 /**
  * Options of a `WebRTCPeer` in Node: `new WebRTCPeer(id, { ...nodeOptions() })`.
@@ -35,6 +40,22 @@ export function peerConnectionClass(werift = {}) {
       const iceTransportPolicy = configuration.iceTransportPolicy ?? "all";
       super(/** @type {any} */ ({ ...werift, iceServers, iceTransportPolicy }));
       this.onDataChannel.subscribe(mend);
+      const whole = /** @type {any} */ (this);
+      const connect = whole.connect;
+      whole.connect = async () => {
+        await this.#startAgain();
+        return connect.call(this);
+      };
+    }
+
+    /** With DTLS up, werift calls a connection connected after a restart of ICE, and looks for no way. */
+    async #startAgain() {
+      const restarted = this.dtlsTransports.filter(({ state, iceTransport }) => state === "connected" && !iceTransport.connection.nominated);
+      if (restarted.length > 0) /** @type {any} */ (this).secureManager.setConnectionState("connecting");
+      for (const { iceTransport } of restarted) {
+        await hasCandidates(iceTransport);
+        await iceTransport.start();
+      }
     }
 
     /** @override @param {any} [options] */
@@ -86,6 +107,15 @@ export function peerConnectionClass(werift = {}) {
     }
   }
   return /** @type {typeof RTCPeerConnection} */ (/** @type {unknown} */ (NodePeerConnection));
+}
+
+/** werift gives up at once where it starts with none. @param {WeriftIce} ice */
+async function hasCandidates({ connection }) {
+  const { generation } = connection;
+  for (let waited = 0; waited < CANDIDATES_MS_MAX; waited += CANDIDATES_LOOK_MS) {
+    if (connection.remoteCandidates.length > 0 || connection.generation !== generation) return;
+    await new Promise((resolve) => setTimeout(resolve, CANDIDATES_LOOK_MS));
+  }
 }
 
 /** werift sends Buffers and no other bytes. @param {WeriftChannel} channel */

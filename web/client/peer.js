@@ -1,11 +1,10 @@
 // A peer of rooms: it finds others by a coordinator and opens a data channel to each.
 
-import { Backoff } from "./backoff.js";
 import { EventEmitter } from "./emitter.js";
 import { asSutantraError, SutantraError } from "./errors.js";
 import { KIND } from "./framing.js";
-import { checkFingerprint, isKeyId } from "./identity.js";
-import { Link } from "./link.js";
+import { mustBeKind, mustBeMessage, mustBeNodeId, mustBeOneOf, mustBeOptions } from "./inputs.js";
+import { Mesh } from "./mesh.js";
 import { Relay } from "./relay.js";
 import { Rooms } from "./rooms.js";
 import { SutantraSignaling } from "./signaling.js";
@@ -35,15 +34,8 @@ import { SutantraSignaling } from "./signaling.js";
  * @property {typeof globalThis.WebSocket} [WebSocket]
  * @property {typeof globalThis.fetch} [fetch]
  * @property {() => number} [random]
- * @property {Partial<import("./link.js").Timings>} [timings]
+ * @property {Partial<import("./attempts.js").Timings>} [timings]
  */
-
-/** Connections at a time; more offers are refused. */
-const LINKS_MAX = 256;
-/** Candidates of peers whose offer has not come yet. */
-const EARLY_MAX = 64;
-/** A peer that was lost to the network, and is still in the room, is tried again so often. */
-const RECONNECTS_MAX = 5;
 
 /**
  * Events, each exactly once per transition: `peer-connected` (peerId), `peer-disconnected` (peerId, why),
@@ -54,9 +46,9 @@ export class WebRTCPeer extends EventEmitter {
   /** @type {string | null} */
   coordinatorUrl = null;
   /** Each peer's connection. @type {Map<string, RTCPeerConnection>} */
-  connections = new Map();
+  connections;
   /** Each peer's data channel, open or about to. @type {Map<string, RTCDataChannel>} */
-  dataChannels = new Map();
+  dataChannels;
   /** @type {RTCIceServer[]} */
   iceServers = [];
   /** @type {SutantraSignaling | null} */
@@ -64,16 +56,8 @@ export class WebRTCPeer extends EventEmitter {
   /** Messages that were refused, by why. */
   dropped = { badFrame: 0, badSignature: 0, unverified: 0 };
   #options;
-  #RTCPeerConnection;
-  /** @type {Map<string, Link>} */
-  #links = new Map();
+  #mesh;
   #rooms = new Rooms();
-  /** @type {Map<string, { candidate: any, meta: SignalMeta }[]>} */
-  #early = new Map();
-  /** @type {Map<string, { resolve: () => void, reject: (error: SutantraError) => void, promise: Promise<void> }>} */
-  #opening = new Map();
-  /** @type {Map<string, { tries: number, backoff: Backoff, timer?: ReturnType<typeof setTimeout> }>} */
-  #returning = new Map();
   #relay;
   /** A page that goes away says so, because nothing of it lives on to say it later. */
   #pageGone = () => {
@@ -88,15 +72,28 @@ export class WebRTCPeer extends EventEmitter {
    */
   constructor(nodeId, options = {}) {
     super();
+    mustBeOptions(options);
     const { identity = null } = options;
+    mustBeNodeId(nodeId, "the id of a peer");
     if (identity && identity.nodeId !== nodeId) {
       throw new SutantraError("bad_key", `the identity is ${identity.nodeId} and not ${nodeId}: pass identity.nodeId`);
     }
     this.nodeId = nodeId;
     this.#options = options;
-    this.#RTCPeerConnection = options.RTCPeerConnection ?? globalThis.RTCPeerConnection;
     this.iceServers = options.iceServers ?? [];
     this.#relay = new Relay(nodeId, identity, (peerId, room) => this.#shownKey(peerId, room));
+    this.#mesh = new Mesh(nodeId, options, {
+      rooms: this.#rooms,
+      relay: this.#relay,
+      iceServers: () => this.iceServers,
+      coordinated: () => this.signaling !== null,
+      // An ICE restart of a channel that outlived its coordinator waits until there is one again.
+      signal: async (message) => this.signaling?.send(message),
+      tell: (event, ...args) => void this.emit(event, ...args),
+      failed: (error, peerId) => this.#failed(error, peerId),
+    });
+    this.connections = this.#mesh.connections;
+    this.dataChannels = this.#mesh.dataChannels;
   }
 
   /** @returns {import("./identity.js").Identity | null} */
@@ -116,12 +113,12 @@ export class WebRTCPeer extends EventEmitter {
 
   /** Peers with an open channel. @returns {string[]} */
   get connected() {
-    return [...this.#links.values()].filter(({ open }) => open).map(({ peerId }) => peerId);
+    return this.#mesh.connected;
   }
 
   /** Frames and messages of a peer's channel so far. @param {string} peerId */
   counts(peerId) {
-    return this.#links.get(peerId)?.channel?.counts ?? null;
+    return this.#mesh.link(peerId)?.channel?.counts ?? null;
   }
 
   /**
@@ -140,11 +137,17 @@ export class WebRTCPeer extends EventEmitter {
     globalThis.addEventListener?.("pagehide", this.#pageGone);
     signaling.on("state", (state, over) => this.emit("state", state, over));
     signaling.on("joined", (joined) => this.#joined(joined));
+    signaling.on("ice-servers", (iceServers) => {
+      if (!this.#options.iceServers) this.iceServers = iceServers;
+    });
     signaling.on("left", (room) => this.#leftRoom(room));
     signaling.on("peer-joined", (room, member) => this.#peerJoined(room, member));
     signaling.on("peer-left", (room, peerId) => this.#peerLeft(room, peerId));
     signaling.on("signal", (signal) => void this.#signalled(signal));
-    signaling.on("broadcast", (signal) => void this.#relayed(signal, signal.room));
+    signaling.on("broadcast", (signal) => {
+      // A room is signed with the message, and only a room's name is a room.
+      if (signaling.rooms.includes(signal.room)) void this.#relayed(signal, signal.room);
+    });
     signaling.on("error", (error) => this.#failed(error));
     try {
       await signaling.connect();
@@ -167,9 +170,7 @@ export class WebRTCPeer extends EventEmitter {
   close() {
     globalThis.removeEventListener?.("pagehide", this.#pageGone);
     this.disconnectFromCoordinator();
-    for (const { timer } of this.#returning.values()) clearTimeout(timer);
-    this.#returning.clear();
-    for (const link of [...this.#links.values()]) link.close("local");
+    this.#mesh.close();
   }
 
   /**
@@ -194,15 +195,7 @@ export class WebRTCPeer extends EventEmitter {
    * @returns {Promise<void>} once the channel is open
    */
   async connectToPeer(peerId) {
-    const room = this.#rooms.shared(peerId);
-    if (room === null && !this.#links.has(peerId)) {
-      throw new SutantraError("unknown_peer", `${peerId} is in no room of ours: join the room where it is first`, { peerId });
-    }
-    const link = this.#links.get(peerId) ?? this.#link(peerId, room ?? "");
-    if (link.open) return;
-    const opening = this.#whenOpen(peerId);
-    void link.start();
-    await opening;
+    await this.#mesh.connect(peerId);
   }
 
   /**
@@ -212,32 +205,17 @@ export class WebRTCPeer extends EventEmitter {
    * @param {SignalMeta} [meta]
    */
   async handleOffer(peerId, offer, meta = {}) {
-    let link = this.#links.get(peerId);
-    if (!link) {
-      if (this.#links.size >= LINKS_MAX) {
-        throw new SutantraError("room_full", `there are ${LINKS_MAX} connections already: disconnect from somebody first`, { peerId });
-      }
-      link = this.#link(peerId, meta.room ?? this.#rooms.shared(peerId) ?? "");
-    }
-    const offered = link.offered(sdpOf(offer), meta);
-    const early = this.#early.get(peerId) ?? [];
-    this.#early.delete(peerId);
-    for (const { candidate, meta: its } of early) void link.candidate(candidate, its);
-    await offered;
+    await this.#mesh.offered(peerId, sdpOf(offer), meta);
   }
 
   /** @param {string} peerId @param {string | RTCSessionDescriptionInit} answer @param {SignalMeta} [meta] */
   async handleAnswer(peerId, answer, meta = {}) {
-    await this.#links.get(peerId)?.answered(sdpOf(answer), meta);
+    await this.#mesh.answered(peerId, sdpOf(answer), meta);
   }
 
   /** @param {string} peerId @param {RTCIceCandidateInit} candidate @param {SignalMeta} [meta] */
   async handleIceCandidate(peerId, candidate, meta = {}) {
-    const link = this.#links.get(peerId);
-    if (link) return link.candidate(candidate, meta);
-    const early = this.#early.get(peerId) ?? [];
-    if (early.length >= EARLY_MAX || (early.length === 0 && this.#early.size >= EARLY_MAX)) return;
-    this.#early.set(peerId, [...early, { candidate, meta }]);
+    await this.#mesh.candidate(peerId, candidate, meta);
   }
 
   /**
@@ -250,7 +228,9 @@ export class WebRTCPeer extends EventEmitter {
    * @throws {SutantraError} `bad_request`, at once, for what is neither string nor bytes
    */
   send(peerId, message, { kind = KIND.APPLICATION } = {}) {
-    const link = this.#links.get(peerId);
+    mustBeKind(kind);
+    mustBeMessage(message);
+    const link = this.#mesh.link(peerId);
     return link?.open && link.channel ? link.channel.send(message, kind) : Promise.resolve(false);
   }
 
@@ -263,6 +243,9 @@ export class WebRTCPeer extends EventEmitter {
    * @returns {Promise<number>} how many peers it left for; with `coordinator`, the members that are known
    */
   async broadcast(room, message, { kind = KIND.APPLICATION, over = "auto" } = {}) {
+    mustBeKind(kind);
+    mustBeOneOf("`over`", over, ["auto", "channels", "coordinator"]);
+    mustBeMessage(message);
     const members = this.members(room).map(({ nodeId }) => nodeId);
     if (over === "coordinator") {
       await this.#signalling().broadcast(room, await this.#relay.broadcastFrame(room, message, kind));
@@ -270,7 +253,7 @@ export class WebRTCPeer extends EventEmitter {
     }
     const sent = await Promise.all(
       members.map((peerId) => {
-        if (this.#links.get(peerId)?.open) return this.send(peerId, message, { kind });
+        if (this.#mesh.reaches(peerId)) return this.send(peerId, message, { kind });
         if (over === "channels" || !this.identity) return false;
         return this.relay(peerId, message, { kind, room }).then(
           () => true,
@@ -293,6 +276,8 @@ export class WebRTCPeer extends EventEmitter {
    * @throws {SutantraError} `no_identity`, `too_large`, `unknown_peer`, or the coordinator's refusal
    */
   async relay(peerId, message, { kind = KIND.APPLICATION, room, over = "any" } = {}) {
+    mustBeKind(kind);
+    mustBeOneOf("`over`", over, ["any", "http", "websocket"]);
     const signaling = this.#signalling();
     const shared = room ?? this.#rooms.shared(peerId);
     if (shared === null) throw new SutantraError("unknown_peer", `${peerId} is in no room of ours: join the room where it is first`, { peerId });
@@ -307,8 +292,7 @@ export class WebRTCPeer extends EventEmitter {
 
   /** Closes the channel to a peer; it stays in its rooms. @param {string} peerId */
   disconnectPeer(peerId) {
-    this.#forgetReturn(peerId);
-    this.#links.get(peerId)?.close("local");
+    this.#mesh.disconnect(peerId);
   }
 
   #signalling() {
@@ -316,22 +300,13 @@ export class WebRTCPeer extends EventEmitter {
     throw new SutantraError("closed", "there is no coordinator: call connectToCoordinator first");
   }
 
-  get #autoConnect() {
-    return this.#options.autoConnect ?? this.#RTCPeerConnection !== undefined;
-  }
-
   /** @param {import("./signaling.js").Joined} joined */
   #joined({ room, peers, iceServers, again }) {
     if (!this.#options.iceServers && iceServers.length > 0) this.iceServers = iceServers;
-    this.#rooms.enter(room, peers, (peerId) => this.#links.get(peerId)?.open === true);
+    this.#rooms.enter(room, peers, (peerId) => this.#mesh.reaches(peerId));
     for (const member of peers) {
       void this.#relay.learn(member.nodeId, member.metadata?.pk);
-      const link = this.#links.get(member.nodeId);
-      if (link) {
-        if (again) void link.revive({ newcomer: true });
-      } else if (this.#autoConnect) {
-        void this.#link(member.nodeId, room).start();
-      }
+      this.#mesh.greet(member.nodeId, room, { again });
     }
   }
 
@@ -340,8 +315,7 @@ export class WebRTCPeer extends EventEmitter {
     if (member.nodeId === this.nodeId || !this.rooms.includes(room)) return;
     const isNew = this.#rooms.add(room, member);
     void this.#relay.learn(member.nodeId, member.metadata?.pk);
-    // The newcomer offers; what we may have sent before it came, we send again.
-    void this.#links.get(member.nodeId)?.revive({ newcomer: false });
+    this.#mesh.came(member.nodeId);
     if (isNew) this.emit("peer-joined", room, member.nodeId);
   }
 
@@ -349,21 +323,13 @@ export class WebRTCPeer extends EventEmitter {
   #peerLeft(room, peerId) {
     if (!this.#rooms.remove(room, peerId)) return;
     this.emit("peer-left", room, peerId);
-    if (this.#rooms.shared(peerId) !== null) return;
-    this.#forgetReturn(peerId);
-    this.#early.delete(peerId);
-    const link = this.#links.get(peerId);
-    // A channel that works knows better than the coordinator whether the peer is there.
-    if (link && !(link.open && link.connection?.connectionState === "connected")) link.close("left");
+    if (this.#rooms.shared(peerId) === null) this.#mesh.left(peerId);
   }
 
   /** @param {string} room @param {{ keepOpen?: boolean }} [how] */
-  #leftRoom(room, { keepOpen = false } = {}) {
+  #leftRoom(room, how) {
     for (const peerId of this.#rooms.leave(room)) {
-      const link = this.#links.get(peerId);
-      if (this.#rooms.shared(peerId) !== null) continue;
-      this.#forgetReturn(peerId);
-      if (link && !(keepOpen && link.open)) link.close("local");
+      if (this.#rooms.shared(peerId) === null) this.#mesh.disconnect(peerId, how);
     }
   }
 
@@ -373,7 +339,7 @@ export class WebRTCPeer extends EventEmitter {
     const meta = { room, sid, fpSig, pk };
     try {
       if (signal.type === "message") return await this.#relayed(signal, this.nodeId);
-      if (!this.#RTCPeerConnection) return;
+      if (!this.#mesh.possible) return;
       if (signal.type === "offer") await this.handleOffer(from, signal.sdp, meta);
       else if (signal.type === "answer") await this.handleAnswer(from, signal.sdp, meta);
       else await this.handleIceCandidate(from, signal.candidate, meta);
@@ -403,126 +369,6 @@ export class WebRTCPeer extends EventEmitter {
     // A join over HTTP is not told the others' metadata.
     const members = await this.signaling?.peers(room);
     return members?.find(({ nodeId }) => nodeId === peerId)?.metadata?.pk;
-  }
-
-  /** @param {string} peerId @param {string} room */
-  #link(peerId, room) {
-    let verified = false;
-    /** @type {Link} */
-    const link = new Link(
-      { peerId, nodeId: this.nodeId, room, timings: this.#options.timings ?? {} },
-      {
-        createConnection: () => this.#createConnection(peerId),
-        signal: (signal, sid) => this.#sendSignal(link, signal, sid),
-        check: async (sdp, meta) => {
-          verified = await this.#check(link, sdp, meta);
-        },
-        verify: (seq, covered, signature) => this.#relay.verify(peerId, this.nodeId, seq, covered, signature),
-        opened: () => {
-          this.#returning.delete(peerId);
-          this.#opening.get(peerId)?.resolve();
-          this.#opening.delete(peerId);
-          this.emit("peer-connected", peerId);
-        },
-        message: ({ data, kind, label, signed }) => {
-          this.emit("message", peerId, data, { kind, label, room: null, relayed: false, verified: verified || signed });
-        },
-        present: () => this.signaling !== null && this.#rooms.shared(peerId) !== null,
-        lost: (why) => this.emit("peer-disconnected", peerId, why),
-        closed: (why) => this.#closed(link, why),
-        error: (error) => this.#failed(error, peerId),
-        changed: () => this.#changed(link),
-      },
-    );
-    this.#links.set(peerId, link);
-    return link;
-  }
-
-  /** @param {string} peerId */
-  #createConnection(peerId) {
-    if (!this.#RTCPeerConnection) {
-      throw new SutantraError("no_webrtc", "there is no WebRTC here: in Node pass nodeOptions() of sutantra-client/node, or use a transport through the coordinator", { peerId });
-    }
-    return new this.#RTCPeerConnection({ iceServers: this.iceServers, ...this.#options.rtcConfiguration });
-  }
-
-  /** @param {Link} link @param {import("./link.js").OutSignal} signal @param {string} sid */
-  async #sendSignal({ peerId, room }, signal, sid) {
-    const shared = this.#rooms.member(room, peerId) ? room : (this.#rooms.shared(peerId) ?? room);
-    const vouched = "sdp" in signal && this.identity ? await this.identity.signFingerprint({ to: peerId, room: shared, sdp: signal.sdp }) : {};
-    // An ICE restart of a channel that outlived its coordinator waits until there is one again.
-    const { signaling } = this;
-    // A refusal is an `error` of signalling already; what got lost by it is sent again in its time.
-    await signaling?.send({ ...signal, to: peerId, room: shared, ...(sid ? { sid } : {}), ...vouched }).catch(() => {});
-  }
-
-  /** @param {Link} link @param {string} sdp @param {SignalMeta} meta @returns {Promise<boolean>} whether its key vouched */
-  async #check({ peerId, room }, sdp, meta) {
-    const key = await checkFingerprint({ ...meta, from: peerId, to: this.nodeId, room: meta.room ?? room, sdp });
-    if (key) {
-      await this.#relay.learn(peerId, meta.pk);
-      return true;
-    }
-    if (isKeyId(peerId) && !this.#options.allowUnverified) {
-      throw new SutantraError("unverified_peer", `${peerId} did not sign its certificate, so somebody between could be heard in its place: no channel is opened (allowUnverified takes it nevertheless)`, { peerId });
-    }
-    return false;
-  }
-
-  /** @param {Link} link */
-  #changed({ peerId, connection, dataChannel }) {
-    if (connection) this.connections.set(peerId, connection);
-    else this.connections.delete(peerId);
-    if (dataChannel) this.dataChannels.set(peerId, dataChannel);
-    else this.dataChannels.delete(peerId);
-  }
-
-  /** @param {Link} link @param {string} why */
-  #closed(link, why) {
-    const { peerId } = link;
-    if (this.#links.get(peerId) !== link) return;
-    this.#links.delete(peerId);
-    this.#changed(link);
-    const gone = new SutantraError("unreachable", `no channel to ${peerId} came about (${why}): try again, or add a TURN server`, { peerId });
-    this.#opening.get(peerId)?.reject(gone);
-    this.#opening.delete(peerId);
-    // Who was lost to the network is tried again by one side; who closed the channel meant it.
-    const byNetwork = why === "unreachable" || why === "the connection closed";
-    if (byNetwork && this.#autoConnect && this.nodeId > peerId) this.#tryAgain(peerId);
-  }
-
-  /** @param {string} peerId */
-  #tryAgain(peerId) {
-    const returning = this.#returning.get(peerId) ?? { tries: 0, backoff: new Backoff(this.#options.random) };
-    this.#returning.set(peerId, returning);
-    returning.tries += 1;
-    if (returning.tries > RECONNECTS_MAX) return void this.#returning.delete(peerId);
-    returning.timer = setTimeout(() => {
-      const room = this.#rooms.shared(peerId);
-      if (room !== null && !this.#links.has(peerId)) void this.#link(peerId, room).start();
-    }, 1000 + returning.backoff.next());
-  }
-
-  /** @param {string} peerId */
-  #forgetReturn(peerId) {
-    clearTimeout(this.#returning.get(peerId)?.timer);
-    this.#returning.delete(peerId);
-  }
-
-  /** @param {string} peerId */
-  #whenOpen(peerId) {
-    const known = this.#opening.get(peerId);
-    if (known) return known.promise;
-    /** @type {() => void} */
-    let resolve = () => {};
-    /** @type {(error: SutantraError) => void} */
-    let reject = () => {};
-    const promise = new Promise((/** @type {(value: void) => void} */ done, fail) => {
-      resolve = done;
-      reject = fail;
-    });
-    this.#opening.set(peerId, { promise, resolve, reject });
-    return promise;
   }
 
   /** @param {SutantraError} error @param {string} [peerId] */

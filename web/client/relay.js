@@ -5,6 +5,7 @@ import { Decoder, Encoder } from "./codec.js";
 import { SutantraError } from "./errors.js";
 import { toBytes } from "./framing.js";
 import { frameText, keyOf, verify } from "./identity.js";
+import { Ledger } from "./replay.js";
 
 /** @typedef {import("./identity.js").Identity} Identity */
 /** @typedef {import("./framing.js").Message} Message */
@@ -28,16 +29,21 @@ export class Relay {
   #decoders = new Map();
   /** @type {Map<string, Uint8Array>} */
   #keys = new Map();
+  #ledger;
+  #now;
 
   /**
    * @param {string} nodeId
    * @param {Identity | null} identity
    * @param {(nodeId: string, room: string) => Promise<unknown>} lookUp the `pk` that a member shows, for keys that are not known yet
+   * @param {() => number} [now] Unix ms
    */
-  constructor(nodeId, identity, lookUp) {
+  constructor(nodeId, identity, lookUp, now = Date.now) {
     this.#nodeId = nodeId;
     this.#identity = identity;
     this.#lookUp = lookUp;
+    this.#ledger = new Ledger(now);
+    this.#now = now;
   }
 
   /** Remembers whose key is whose, where the id proves it. @param {string} nodeId @param {unknown} pk */
@@ -79,10 +85,11 @@ export class Relay {
    * @throws {SutantraError} `bad_frame`, `bad_signature`
    */
   open({ from, room, data }, { to }) {
-    const name = `${from}\n${to}`;
+    const name = pairOf(from, to);
     let entry = this.#decoders.get(name);
     if (!entry) {
-      entry = { decoder: new Decoder((seq, covered, signature) => this.verify(from, to, seq, covered, signature)), turn: Promise.resolve() };
+      const verifies = (/** @type {bigint} */ seq, /** @type {Uint8Array} */ covered, /** @type {Uint8Array} */ signature) => this.verify(from, to, seq, covered, signature);
+      entry = { decoder: new Decoder(verifies, (seq) => this.take(from, to, seq)), turn: Promise.resolve() };
       remember(this.#decoders, name, entry);
     }
     const { decoder, turn } = entry;
@@ -105,6 +112,15 @@ export class Relay {
     return key !== undefined && verify(key, frameText(from, to, seq, covered), signature);
   }
 
+  /**
+   * The number of a verified message, over the coordinator or a channel.
+   * @param {string} from @param {string} to @param {bigint} seq
+   * @throws {SutantraError} `bad_signature`: it counts no more
+   */
+  take(from, to, seq) {
+    this.#ledger.take(pairOf(from, to), seq);
+  }
+
   /** @param {string} to @param {Message} message @param {number} kind @param {number} bytesMax */
   #seal(to, message, kind, bytesMax) {
     const identity = this.#identity;
@@ -115,12 +131,15 @@ export class Relay {
     let encoder = this.#encoders.get(to);
     if (!encoder) {
       const sign = (/** @type {bigint} */ seq, /** @type {Uint8Array} */ covered) => identity.sign(frameText(this.#nodeId, to, seq, covered));
-      encoder = new Encoder({ sign, bytesMax });
+      encoder = new Encoder({ sign, bytesMax, now: this.#now });
       remember(this.#encoders, to, encoder);
     }
     return encoder.encode([bytes], { bin, kind });
   }
 }
+
+/** @param {string} from @param {string} to */
+const pairOf = (from, to) => `${from}\n${to}`;
 
 /** @template T @param {Map<string, T>} map @param {string} name @param {T} value */
 function remember(map, name, value) {

@@ -4,9 +4,13 @@ import { Backoff } from "./backoff.js";
 import { EventEmitter } from "./emitter.js";
 import { asSutantraError, SutantraError } from "./errors.js";
 import { call } from "./http.js";
+import { mistaken, mustBeAddress, mustBeJson, mustBeNodeId, mustBeOptions, mustBeRoom } from "./inputs.js";
+import { Memberships } from "./memberships.js";
+import { Outbox } from "./outbox.js";
 import { Pace } from "./pace.js";
 import { patiently, pause, PollCarrier } from "./poll.js";
-import { SocketCarrier } from "./socket.js";
+import { movedTo, SocketCarrier } from "./socket.js";
+import { Renewal } from "./turn.js";
 
 /** @typedef {"auto" | "websocket" | "poll"} TransportChoice */
 /** @typedef {"idle" | "connecting" | "open" | "waiting" | "closed"} SignalingState */
@@ -21,22 +25,18 @@ import { SocketCarrier } from "./socket.js";
  * @property {() => number} [random] uniform in [0, 1), for the backoff's jitter
  */
 
-/** Signals that wait for the connection; the oldest candidate makes room, else the oldest. */
-const OUTBOX_MAX = 256;
 /** Polling, where a WebSocket is wished for, is left after so long to try the WebSocket again. */
 const UPGRADE_AFTER_MS = 60_000;
 /** A connection that held for so long was a good one. */
 const STEADY_MS = 10_000;
 /** Refusals of a hello that no waiting mends. */
 const FATAL = new Set(["bad_request", "unauthenticated", "payment_required", "forbidden", "id_taken", "not_found", "no_cryptography"]);
-/** Refusals of a join that may pass. */
-const PASSING = new Set(["rate_limited", "room_full", "internal", "draining", "timeout", "unreachable", "closed"]);
 
 /**
  * Events: `state` (state, transport), `joined` (Joined), `left` (room, error) for a room that was lost,
  * `peer-joined` (room, Member), `peer-left` (room, peerId), `signal` (an offer, answer, candidate or
  * message, flat, with `from` and `room`), `broadcast` (`{from, room, data}`), `sent` (what was sent),
- * `error` (SutantraError).
+ * `ice-servers` (RTCIceServer[]) beside those of a join, `error` (SutantraError).
  */
 export class SutantraSignaling extends EventEmitter {
   /** @type {SignalingState} */
@@ -52,19 +52,22 @@ export class SutantraSignaling extends EventEmitter {
   /** A secret that stands for the signature. @type {string | null} */
   session = null;
   #options;
-  /** @type {Map<string, { metadata: object, invite?: string | undefined, joined: boolean, early?: any[] | null }>} */
-  #rooms = new Map();
+  #rooms;
   /** @type {SocketCarrier | PollCarrier | null} */
   #carrier = null;
   #cursor = 0;
-  /** @type {any[]} */
-  #outbox = [];
+  #outbox = new Outbox();
   #pace = new Pace();
   /** Messages over HTTP beside another carrier keep their order too. @type {Promise<unknown>} */
   #posts = Promise.resolve();
   #stop = new AbortController();
   #backoff;
   #openedAt = 0;
+  #renewal = new Renewal(
+    () => this.iceServers,
+    () => this.#rooms.askAgain(),
+    (iceServers) => void this.emit("ice-servers", iceServers),
+  );
   /** @type {Promise<void> | null} */
   #running = null;
 
@@ -75,15 +78,25 @@ export class SutantraSignaling extends EventEmitter {
    */
   constructor(url, nodeId, options = {}) {
     super();
-    this.url = url.replace(/\/+$/, "");
+    mustBeAddress(url, "a coordinator's address (what fetchFromSeed found; null: that node has none)");
+    mustBeNodeId(nodeId, "the id of a peer");
+    mustBeOptions(options);
+    this.url = String(url).replace(/\/+$/, "");
     this.nodeId = nodeId;
     this.#options = options;
     this.#backoff = new Backoff(options.random);
+    this.#rooms = new Memberships(nodeId, {
+      carrier: () => (this.state === "open" ? this.#carrier : null),
+      answered: (answer) => this.#answered(answer),
+      tell: (event, ...args) => void this.emit(event, ...args),
+      stop: this.#stop.signal,
+      random: options.random,
+    });
   }
 
   /** Names of the rooms that this node is in, or comes back to. */
   get rooms() {
-    return [...this.#rooms.keys()];
+    return this.#rooms.names;
   }
 
   /**
@@ -91,6 +104,7 @@ export class SutantraSignaling extends EventEmitter {
    * @throws {SutantraError} why not: the coordinator's code, or `unreachable`
    */
   connect() {
+    if (this.state === "closed") return Promise.reject(new SutantraError("closed", "this signalling was closed: make a new one"));
     this.#running ??= new Promise((resolve, reject) => {
       this.once("state:open", resolve);
       void this.#run(reject);
@@ -105,23 +119,16 @@ export class SutantraSignaling extends EventEmitter {
    * @returns {Promise<Joined>} who is there already
    */
   async join(room, metadata = {}, { invite } = {}) {
+    mustBeRoom(room);
+    mustBeJson("metadata", metadata);
+    if (invite !== undefined && typeof invite !== "string") mistaken("an invite is a string", invite);
     const own = this.#options.identity ? { ...metadata, pk: this.#options.identity.pk } : metadata;
-    this.#rooms.set(room, { metadata: own, invite, joined: false });
-    try {
-      return await this.#joinNow(room, { again: false });
-    } catch (error) {
-      this.#rooms.delete(room);
-      throw error;
-    }
+    return this.#rooms.join(room, own, invite);
   }
 
   /** @param {string} room @returns {Promise<void>} once the coordinator has heard it, or is not there to hear it */
   async leave(room) {
-    if (!this.#rooms.delete(room) || !this.#carrier?.welcomed) return;
-    await this.#carrier.leave(room, this.nodeId).catch((error) => {
-      // Without a connection the coordinator finds out by itself.
-      if (!PASSING.has(asSutantraError(error).code)) throw error;
-    });
+    await this.#rooms.leave(room);
   }
 
   /**
@@ -130,14 +137,11 @@ export class SutantraSignaling extends EventEmitter {
    * @returns {Promise<void>}
    */
   async send(message) {
+    mustBeJson("a signal", message);
     if (this.state === "closed") throw new SutantraError("closed", "signalling was closed: connect again");
     this.emit("sent", message);
     if (this.state === "open") await this.#pace.turn();
     if (this.state === "open" && this.#carrier) return this.#carrier.signal(message);
-    if (this.#outbox.length === OUTBOX_MAX) {
-      const candidate = this.#outbox.findIndex(({ type }) => type === "ice-candidate");
-      this.#outbox.splice(Math.max(candidate, 0), 1);
-    }
     this.#outbox.push(message);
   }
 
@@ -169,8 +173,12 @@ export class SutantraSignaling extends EventEmitter {
    * Makes a private room; needs an identity.
    * @param {{ salt: string, ban?: string[], peersMax?: number }} what
    * @returns {Promise<string>} its name
+   * @throws {SutantraError} `no_identity`, or the coordinator's refusal
    */
   async createRoom(what) {
+    mustBeJson("what createRoom takes", what);
+    if (typeof what.salt !== "string") mistaken("a room's `salt` is a string", what.salt);
+    if (!this.#options.identity) throw new SutantraError("no_identity", "a private room is its owner's, by key: sign in with an identity (Identity.generate())");
     const { room } = await this.call("rooms", { method: "POST", body: { nodeId: this.nodeId, ...what } });
     return room;
   }
@@ -180,7 +188,8 @@ export class SutantraSignaling extends EventEmitter {
    * @param {string} invite
    * @returns {Promise<{ room: string, to: string, can: string[], expiresAt: number, code: string }>} `code` is short and joins as well
    */
-  checkInvite(invite) {
+  async checkInvite(invite) {
+    if (typeof invite !== "string") mistaken("an invite is a string", invite);
     return this.call("invite", { method: "POST", body: { invite } });
   }
 
@@ -195,6 +204,7 @@ export class SutantraSignaling extends EventEmitter {
     const carrier = this.#carrier;
     const told = carrier?.welcomed ? this.rooms.map((room) => carrier.leave(room, this.nodeId).catch(() => {})) : [];
     this.#rooms.clear();
+    this.#renewal.stop();
     this.#setState("closed");
     // What tells the coordinator leaves first; nobody waits for its answer longer than a moment.
     void Promise.race([Promise.all(told), new Promise((resolve) => setTimeout(resolve, 1000))]).then(() => {
@@ -244,15 +254,11 @@ export class SutantraSignaling extends EventEmitter {
 
   /** A coordinator that closes may name another. @param {SutantraError} error */
   #move(error) {
-    const to = /** @type {any} */ (error.details)?.reconnect;
-    if (error.code !== "draining" || typeof to !== "string" || !URL.canParse?.(to)) return;
-    const url = new URL(to);
-    url.protocol = url.protocol.replace("ws", "http");
-    if (url.protocol !== "http:" && url.protocol !== "https:") return;
-    url.search = "";
+    const url = movedTo(error);
+    if (url === null) return;
     // The session is a secret between this node and who gave it.
-    if (url.origin !== new URL(this.url).origin) this.session = null;
-    this.url = url.href.replace(/\/+$/, "").replace(/\/signal$/, "");
+    if (new URL(url).origin !== new URL(this.url).origin) this.session = null;
+    this.url = url;
   }
 
   /** Over each way that is allowed, until one held for a while. @returns {Promise<{ error: SutantraError, welcomed: boolean }>} */
@@ -273,8 +279,7 @@ export class SutantraSignaling extends EventEmitter {
       const over = await this.#over(this.#socket(WebSocket));
       if (transport === "websocket" || over.welcomed || FATAL.has(over.error.code) || over.error.code === "draining") return over;
     }
-    const over = await this.#over(this.#poll(transport === "auto" && WebSocket ? UPGRADE_AFTER_MS : Number.POSITIVE_INFINITY));
-    return over;
+    return this.#over(this.#poll(transport === "auto" && WebSocket ? UPGRADE_AFTER_MS : Number.POSITIVE_INFINITY));
   }
 
   /** @param {SocketCarrier | PollCarrier} carrier */
@@ -333,69 +338,27 @@ export class SutantraSignaling extends EventEmitter {
   /** @param {any} welcome */
   async #welcome(welcome) {
     const carrier = this.#carrier;
-    if (typeof welcome.session === "string") this.session = welcome.session;
-    if (Array.isArray(welcome.iceServers)) this.iceServers = welcome.iceServers;
+    if (this.#answered(welcome).length > 0) this.emit("ice-servers", this.iceServers);
     /** @type {string[]} */
     const resumed = Array.isArray(welcome.resumed) ? welcome.resumed : [];
-    const fresh = [...this.#rooms].filter(([room, { joined }]) => joined && !resumed.includes(room));
     if (resumed.length === 0) {
       this.#cursor = Number(welcome.cursor) || 0;
-      // Descriptions of before are made anew by who needs them; messages of the application go on.
-      this.#outbox = this.#outbox.filter(({ type }) => type === "message");
+      this.#outbox.keepMessages();
     }
     this.transport = carrier?.kind ?? null;
     this.#openedAt = Date.now();
     this.#setState("open");
-    for (const [room] of fresh) await this.#rejoin(room);
+    await this.#rooms.rejoin(resumed);
     if (this.#carrier !== carrier) return;
-    for (const message of this.#outbox.splice(0)) void carrier?.signal(message).catch(() => {});
+    for (const message of this.#outbox.take()) void carrier?.signal(message).catch(() => {});
   }
 
-  /** @param {string} room */
-  async #rejoin(room) {
-    const backoff = new Backoff(this.#options.random);
-    const carrier = this.#carrier;
-    while (this.#rooms.has(room) && this.#carrier === carrier) {
-      try {
-        await this.#joinNow(room, { again: true });
-        return;
-      } catch (thrown) {
-        const error = asSutantraError(thrown);
-        // With the connection gone the next welcome comes here again.
-        if (error.code === "closed" || error.code === "unreachable" || error.code === "unauthenticated") return;
-        this.emit("error", error);
-        if (!PASSING.has(error.code)) {
-          this.#rooms.delete(room);
-          this.emit("left", room, error);
-          return;
-        }
-        await pause(backoff.next(error.retryAfterMs), this.#stop.signal);
-      }
-    }
-  }
-
-  /** @param {string} room @param {{ again: boolean }} how @returns {Promise<Joined>} */
-  async #joinNow(room, { again }) {
-    const wanted = this.#rooms.get(room);
-    if (!wanted || this.state !== "open" || !this.#carrier) {
-      throw new SutantraError("closed", "there is no connection to the coordinator: connect first, or wait until it is back", { room });
-    }
-    const { metadata, invite } = wanted;
-    // Who comes or goes while the answer is on its way may be told before it.
-    wanted.early = [];
-    try {
-      const answer = await this.#carrier.join({ room, nodeId: this.nodeId, metadata, ...(invite === undefined ? {} : { invite }) });
-      wanted.joined = true;
-      if (Array.isArray(answer.iceServers)) this.iceServers = answer.iceServers;
-      if (typeof answer.session === "string") this.session = answer.session;
-      const peers = (Array.isArray(answer.peers) ? answer.peers : []).filter((/** @type {Member} */ { nodeId }) => nodeId !== this.nodeId);
-      const joined = { room, peers, iceServers: this.iceServers, again };
-      this.emit("joined", joined);
-      for (const change of wanted.early ?? []) this.#presence(change);
-      return joined;
-    } finally {
-      wanted.early = null;
-    }
+  /** @param {any} answer to a hello or join */
+  #answered(answer) {
+    if (Array.isArray(answer.iceServers)) this.iceServers = answer.iceServers;
+    if (typeof answer.session === "string") this.session = answer.session;
+    if (this.state !== "closed") this.#renewal.later();
+    return this.iceServers;
   }
 
   /** @param {any} message */
@@ -407,12 +370,9 @@ export class SutantraSignaling extends EventEmitter {
     }
     switch (message?.type) {
       case "peer-joined":
-      case "peer-left": {
-        const early = this.#rooms.get(message.room)?.early;
-        if (early) early.push(message);
-        else this.#presence(message);
+      case "peer-left":
+        this.#rooms.presence(message);
         return;
-      }
       case "broadcast":
         this.emit("broadcast", message);
         return;
@@ -425,12 +385,6 @@ export class SutantraSignaling extends EventEmitter {
       default:
       // A later version's message is for a later version's client.
     }
-  }
-
-  /** @param {any} change */
-  #presence({ type, room, peer, peerId }) {
-    if (type === "peer-left") this.emit("peer-left", room, peerId);
-    else if (typeof peer?.nodeId === "string") this.emit("peer-joined", room, peer);
   }
 
   /** @param {SutantraError} error @param {any} caused */

@@ -285,3 +285,14 @@ function closeMessage(code) {
   if (code === 4503) return "the coordinator is shutting down";
   return `the coordinator closed the connection with ${code}`;
 }
+
+/** Where the coordinator that is shutting down sends its clients. @param {SutantraError} error @returns {string | null} an address as `/nodes` names it */
+export function movedTo(error) {
+  const to = /** @type {any} */ (error.details)?.reconnect;
+  if (error.code !== "draining" || typeof to !== "string" || !URL.canParse?.(to)) return null;
+  const url = new URL(to);
+  url.protocol = url.protocol.replace("ws", "http");
+  if (url.protocol !== "http:" && url.protocol !== "https:") return null;
+  url.search = "";
+  return url.href.replace(/\/+$/, "").replace(/\/signal$/, "");
+}

@@ -1,5 +1,7 @@
 // Three ways to one peer with the same two methods, so that an application need not know which it has.
 
+import { mistaken, mustBeNodeId } from "./inputs.js";
+
 /** @typedef {import("./peer.js").WebRTCPeer} WebRTCPeer */
 /** @typedef {import("./framing.js").Message} Message */
 
@@ -14,6 +16,7 @@
 export class WebRTCTransport {
   /** @param {WebRTCPeer} peer @param {string} targetPeerId */
   constructor(peer, targetPeerId) {
+    mustBeWay(peer, targetPeerId);
     this.peer = peer;
     this.targetPeerId = targetPeerId;
   }
@@ -34,6 +37,7 @@ class RelayTransport {
 
   /** @param {WebRTCPeer} peer @param {string} targetPeerId @param {"http" | "websocket"} over */
   constructor(peer, targetPeerId, over) {
+    mustBeWay(peer, targetPeerId);
     this.peer = peer;
     this.targetPeerId = targetPeerId;
     this.#over = over;
@@ -70,4 +74,10 @@ export class WebSocketTransport extends RelayTransport {
   constructor(peer, targetPeerId) {
     super(peer, targetPeerId, "websocket");
   }
+}
+
+/** @param {unknown} peer @param {unknown} targetPeerId */
+function mustBeWay(peer, targetPeerId) {
+  if (typeof (/** @type {any} */ (peer)?.relay) !== "function") mistaken("a transport's first argument is a WebRTCPeer", peer);
+  mustBeNodeId(targetPeerId, "a transport's second argument, a peer's id,");
 }

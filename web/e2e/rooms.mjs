@@ -1,12 +1,14 @@
 // R66 R101 R103
 // Peers of every kind find each other through the coordinator and have a data channel, both ways: pages of
 // Chromium and Firefox, Node, the Rust peer; with signals pushed, fetched, and one of each. With --relay-only
-// no host candidate is left, and all goes through coturn.
+// no host candidate is left, and all goes through coturn. A node in mode `required` lets in who signs, and nobody else.
 //
 //   node e2e/rooms.mjs --node ../target/release/sutantra-node | --base URL [--relay-only] [--pairs chromium:firefox,…]
 
 import { parseArgs } from "node:util";
 
+import { initWebRTCPeer } from "../client/index.js";
+import { nodeOptions } from "../client/node.js";
 import { bothWays, linked, nodePeer, pagePeer } from "./lib/peers.mjs";
 import { RelayNode } from "./lib/node.mjs";
 import { rustPeer } from "./lib/rust-peer.mjs";
@@ -31,6 +33,24 @@ const WAYS = relayOnly ? [["websocket", "websocket"]] : [["websocket", "websocke
 
 /** @type {(() => Promise<void>)[]} */
 const endings = [];
+
+/** Peers with keys meet where every join, offer and answer has to be signed. @param {import("./lib/scenario.mjs").Browser} browser @param {string} stunUrl */
+async function required(browser, stunUrl) {
+  const node = await RelayNode.start(values.node, () => ["--coordinator-mode", "required", "--stun", stunUrl]);
+  endings.push(() => node.end());
+  const wish = (/** @type {string} */ name) => ({ base: node.base, room: "required", name });
+  const here = await pagePeer(browser, wish("here"));
+  const comes = await nodePeer({ ...wish("comes"), signaling: "poll" });
+  await linked(here, comes);
+  await bothWays(here, comes, "by key");
+  for (const peer of [here, comes]) {
+    const { errors } = await peer.facts();
+    must(errors.length === 0, `in mode required ${peer.kind} met with ${errors.join("; ")}`);
+  }
+  const code = await initWebRTCPeer({ seed: node.base, nodeId: "keyless", room: "required", ...nodeOptions() }).then(() => "no refusal", (error) => error.code);
+  must(code === "unauthenticated", `who has no key met with ${code}`);
+  await Promise.all([here.close(), comes.close()]);
+}
 
 await run(async (start) => {
   // Its STUN answers too: nobody waits for one of the internet.
@@ -67,6 +87,7 @@ await run(async (start) => {
       await Promise.all([here.close(), comes.close()]);
     }
   }
+  if (!relayOnly && !values.base) await required(await start("chromium"), turn.stunUrl);
   must(!relayOnly || turn.allocations >= 2 * outcomes.length, `coturn made ${turn.allocations} allocations for ${outcomes.length} links`);
   return { scenario: relayOnly ? "rooms-turn" : "rooms", links: outcomes.length, allocations: turn.allocations, outcomes };
 });

@@ -16,24 +16,37 @@ import { RoomApplication } from "../client/prrc/index.js";
 const HELP = "A line is said to all. /learn TEXT, /remember TEXT, /announce TEXT, /who, /memory, /quit";
 const TRANSPORTS = /** @type {const} */ (["webrtc", "websocket", "http"]);
 
-const { values } = parseArgs({
-  options: {
-    seed: { type: "string", multiple: true },
-    room: { type: "string", default: "memory-sync" },
-    name: { type: "string", default: "somebody" },
-    transport: { type: "string", default: "webrtc" },
-    json: { type: "boolean", default: false },
-    help: { type: "boolean", short: "h", default: false },
-  },
-});
-
-const transport = TRANSPORTS.find((each) => each === values.transport);
-const [seed] = values.seed ?? [];
-if (values.help || !seed || !transport) {
-  if (!values.help) console.error(transport ? "name a coordinator: --seed http://HOST:PORT" : `--transport is one of ${TRANSPORTS.join(", ")}`);
+/** Ends the program with how it is called. @param {string} [mistake] @returns {never} */
+function usage(mistake) {
+  if (mistake !== undefined) console.error(mistake);
   console.error("node examples/memory.mjs --seed URL [--name NAME] [--room ROOM] [--transport webrtc|websocket|http] [--json]");
-  process.exit(values.help ? 0 : 2);
+  process.exit(mistake === undefined ? 0 : 2);
 }
+
+function flags() {
+  try {
+    const { values } = parseArgs({
+      options: {
+        seed: { type: "string", multiple: true },
+        room: { type: "string", default: "memory-sync" },
+        name: { type: "string", default: "somebody" },
+        transport: { type: "string", default: "webrtc" },
+        json: { type: "boolean", default: false },
+        help: { type: "boolean", short: "h", default: false },
+      },
+    });
+    return values;
+  } catch (error) {
+    return usage(error instanceof Error ? error.message : String(error));
+  }
+}
+
+const values = flags();
+if (values.help) usage();
+const [seed] = values.seed ?? [];
+const transport = TRANSPORTS.find((each) => each === values.transport);
+if (!seed) usage("name a coordinator: --seed http://HOST:PORT");
+if (!transport) usage(`--transport is one of ${TRANSPORTS.join(", ")}`);
 
 /** One event, for a person or a script. @param {string} event @param {Record<string, unknown>} facts @param {string} words */
 function tell(event, facts, words) {
@@ -41,13 +54,15 @@ function tell(event, facts, words) {
 }
 
 const identity = await Identity.generate();
-const app = new RoomApplication({ signer: identity, room: values.room, name: values.name });
+/** @type {RoomApplication} */
+let app;
 const who = (/** @type {string} */ id) => app.nameOf(id) || (id === identity.nodeId ? values.name : `${id.slice(0, 9)}…`);
 const textOf = (/** @type {any} */ content) => String(content?.text ?? JSON.stringify(content));
 
 /** @type {import("../client/peer.js").WebRTCPeer} */
 let peer;
 try {
+  app = new RoomApplication({ signer: identity, room: values.room, name: values.name });
   const found = await initWebRTCPeer({ seed, identity, ...nodeOptions(), ...(transport === "http" ? { transport: "poll" } : transport === "websocket" ? { transport: "websocket" } : {}) });
   if (!found) throw new Error("this node has no coordinator: start it with --server, and without --no-webrtc");
   peer = found;

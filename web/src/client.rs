@@ -3,6 +3,7 @@
 use crate::Asset;
 
 pub(crate) static ASSETS: &[Asset] = assets! { from "../client/" below "client/":
+    "attempts.js"
     "backoff.js"
     "bytes.js"
     "channel.js"
@@ -15,8 +16,12 @@ pub(crate) static ASSETS: &[Asset] = assets! { from "../client/" below "client/"
     "http.js"
     "identity.js"
     "index.js"
+    "inputs.js"
     "invite.js"
     "link.js"
+    "memberships.js"
+    "mesh.js"
+    "outbox.js"
     "pace.js"
     "peer.js"
     "poll.js"
@@ -30,10 +35,12 @@ pub(crate) static ASSETS: &[Asset] = assets! { from "../client/" below "client/"
     "prrc/memory.js"
     "prrc/signed.js"
     "relay.js"
+    "replay.js"
     "rooms.js"
     "signaling.js"
     "socket.js"
     "transport.js"
+    "turn.js"
     "webcrypto.js"
 };
 

@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { after, test } from "node:test";
 import { WebSocket } from "ws";
 
+import { Attempts, TRIES_MAX } from "../client/attempts.js";
 import { HttpTransport, Identity, KIND, WebRTCPeer, WebRTCTransport, WebSocketTransport } from "../client/index.js";
 import { FakeCoordinator, FakeNet, until } from "./client-world.mjs";
 
@@ -260,6 +261,44 @@ test("a network that fails is survived by an ICE restart, and nobody hears of it
     assert.equal(events("peer-connected").length, 1);
     assert.equal(events("peer-disconnected").length, 0);
   }
+});
+
+// R93
+test("a rest between two tries doubles, and a fifth try in a row is one too many", () => {
+  const attempts = new Attempts(1000, () => 1);
+  assert.equal(attempts.pauseMs, 0, "the first comes at once");
+  const pauses = Array.from({ length: TRIES_MAX }, () => [attempts.begin(), attempts.pauseMs]);
+  assert.deepEqual(pauses, [[true, 1250], [true, 1500], [true, 2000], [true, 3000]]);
+  assert.equal(attempts.begin(), false);
+  attempts.reset();
+  assert.deepEqual([attempts.pauseMs, attempts.begin(), attempts.pauseMs], [0, true, 1250]);
+});
+
+// R93
+test("restarts that fail at once rest in between and end, also where a stack calls each of them connected", async () => {
+  const { coordinator, net, arrival } = await world();
+  // However busy the machine, the other side does not lose patience.
+  const timings = { ...TIMINGS, restMs: 60, courtesyMs: 30_000 };
+  const one = await arrival({ timings });
+  const two = await arrival({ timings });
+  await meshed([one, two]);
+  /** @type {{ from: string, at: number }[]} */
+  const offers = [];
+  coordinator.meddle = ({ type, from }) => {
+    if (type === "offer") offers.push({ from, at: performance.now() });
+    return undefined;
+  };
+  /** @type {typeof offers} */
+  let before = [];
+  two.peer.once("peer-disconnected", () => (before = [...offers]));
+  net.fickle = true;
+  net.fail();
+  await until(() => [one, two].every(({ events }) => events("peer-disconnected").length === 1), "both give up");
+  assert.deepEqual(before.map(({ from }) => from), Array(TRIES_MAX).fill(two.nodeId), "who began asks, and nobody else");
+  const rests = before.slice(1).map(({ at }, i) => at - (before[i]?.at ?? 0));
+  // Timers may be a millisecond early.
+  for (const [i, pause] of [110, 160, 260].entries()) assert.ok((rests[i] ?? 0) > pause - 2, `${rests} ms`);
+  assert.deepEqual(two.events("error").map(([, { code }]) => code), ["unreachable"]);
 });
 
 test("a peer that stays away is given up once, with a sentence that says what to do", async () => {

@@ -68,3 +68,26 @@ test("offers that cross on a real stack become one channel", async () => {
   await until(() => two.events("message").length === 1, "it carries", 60_000);
   for (const { events } of [one, two]) assert.equal(events("peer-connected").length, 1);
 });
+
+// R93
+test("after a restart of ICE on a real stack the same channel carries on", async () => {
+  const coordinator = await new FakeCoordinator().start();
+  cleanups.push(() => coordinator.kill());
+  coordinator.iceServers = [];
+  const [one, two] = [await arrival(coordinator, "websocket"), await arrival(coordinator, "websocket")];
+  await until(() => one.peer.connected.length === 1 && two.peer.connected.length === 1, "they are connected", 60_000);
+  const ends = /** @type {any[]} */ ([one, two].flatMap(({ peer }) => [...peer.connections.values()]));
+  const answers = coordinator.count("answer");
+  // As it is when consent has expired, which takes 30 s.
+  ends[1].secureManager.setConnectionState("failed");
+  await until(() => coordinator.count("answer") > answers, "a restart is answered", 60_000);
+  await until(() => ends.every(({ connectionState, iceTransports }) => connectionState === "connected" && iceTransports[0].connection.nominated), "both have found a way", 60_000);
+  for (const [from, to] of [[one, two], [two, one]]) {
+    assert.equal(await from?.peer.send(to?.nodeId ?? "", "after"), true);
+    await until(() => to?.events("message").length === 1, "it arrives", 60_000);
+  }
+  for (const { events } of [one, two]) {
+    assert.equal(events("peer-connected").length, 1);
+    assert.deepEqual([...events("peer-disconnected"), ...events("error")], []);
+  }
+});

@@ -294,6 +294,8 @@ export class FakeNet {
   /** Every connection that was made. @type {FakeConnection[]} */
   connections = [];
   down = false;
+  /** While it is down, connections call themselves connected as soon as they have agreed, and then failed, as werift does. */
+  fickle = false;
   #next = 1;
 
   /** The class to hand to a peer. @returns {any} */
@@ -326,8 +328,9 @@ export class FakeNet {
   settle() {
     for (const one of this.connections) {
       const other = this.connections.find((some) => some !== one && some.ufrag === one.remoteUfrag && some.remoteUfrag === one.ufrag);
-      if (this.down || !other || !one.agreed || !other.agreed || one.connectionState === "connected") continue;
-      one.join(other);
+      if (!other || !one.agreed || !other.agreed || one.connectionState === "connected") continue;
+      if (!this.down) one.join(other);
+      else if (this.fickle) one.pretend();
     }
   }
 }
@@ -382,6 +385,7 @@ export class FakeConnection extends EventTarget {
   candidates = 0;
   /** @type {FakeConnection | null} */
   #other = null;
+  #pretended = "";
   #net;
   #fingerprint;
   /** @type {any} */
@@ -459,6 +463,14 @@ export class FakeConnection extends EventTarget {
     if (candidate.usernameFragment !== this.remoteUfrag) throw new DOMException("of another generation", "OperationError");
     this.candidates += 1;
     this.#net.settle();
+  }
+
+  /** Once for each round of ICE. */
+  pretend() {
+    if (this.#pretended === this.ufrag) return;
+    this.#pretended = this.ufrag;
+    this.become("connected");
+    queueMicrotask(() => this.become("failed"));
   }
 
   /** @param {FakeConnection} other */

@@ -1,6 +1,7 @@
 // RoomApplication: chat, insights and a common memory of one room, over any of three transports.
 
 import { EventEmitter } from "../emitter.js";
+import { mistaken, mustBeIdentity, mustBeRoom } from "../inputs.js";
 import { PRRCChannel } from "./channel.js";
 import { CoherentCommitProtocol } from "./commit.js";
 import { Announcements, LearningRoom } from "./feed.js";
@@ -35,6 +36,9 @@ export class RoomApplication extends EventEmitter {
    */
   constructor({ signer, room, name = "", commit = {} }) {
     super();
+    mustBeIdentity(signer);
+    mustBeRoom(room);
+    if (typeof name !== "string") mistaken("a name is a string", name);
     this.name = name.slice(0, NAME_CHARS_MAX);
     this.nodeId = signer.nodeId;
     this.channel = new PRRCChannel(signer.nodeId, { room });
@@ -76,7 +80,7 @@ export class RoomApplication extends EventEmitter {
 
   /** Says a line to everybody. @param {string} text @returns {number} how many it was given to */
   chat(text) {
-    if (text === "" || text.length > TEXT_CHARS_MAX) throw new RangeError(`a line has 1 to ${TEXT_CHARS_MAX} characters: say it in parts`);
+    if (typeof text !== "string" || text === "" || text.length > TEXT_CHARS_MAX) throw new RangeError(`a line has 1 to ${TEXT_CHARS_MAX} characters: say it in parts`);
     const line = { text, ts: Date.now() };
     const given = this.channel.broadcast("chat", line);
     this.emit("chat", { from: this.nodeId, name: this.name, ...line });

@@ -21,6 +21,7 @@ export function attach(peer, channel, kind) {
   const { signaling } = peer;
   if (!signaling) throw new RangeError("the peer has no coordinator yet: call connectToCoordinator first");
   const Transport = TRANSPORTS[kind];
+  if (!Transport) throw new RangeError(`a transport is ${Object.keys(TRANSPORTS).join(", ")}, not ${JSON.stringify(kind)}`);
   const reconcile = () => {
     const members = peer.members(channel.room).map(({ nodeId }) => nodeId);
     // A link to somebody who is in another room of ours only is not this room's.
