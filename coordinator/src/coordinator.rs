@@ -1,12 +1,15 @@
 //! The coordinator as its host and its edge see it: who may do what, then what the state does.
 
 use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, OnceLock};
+use std::task::Poll;
 use std::time::Duration;
 
 use data_encoding::BASE32_NOPAD;
 use rand::Rng;
+use tokio::sync::watch;
 
 use crate::clock::{Clock, Now};
 use crate::codes::Codes;
@@ -23,7 +26,7 @@ use crate::ports::{Applicant, Refused};
 use crate::queue::Entry;
 use crate::room::{Card, Owner, RoomKind, kind_of};
 use crate::sessions::{Caller, Sessions, Who};
-use crate::shards::{Shards, lock};
+use crate::shards::Shards;
 use crate::signaling::Draft;
 use crate::state::{Join, Memory, Page, PeerView, PollCall, StateBackend};
 use crate::wire::{Code, close};
@@ -46,7 +49,7 @@ pub(crate) struct Inner {
     links: Shards<u64, Arc<Link>>,
     links_made: AtomicU64,
     links_open: AtomicUsize,
-    draining: Mutex<Option<Drain>>,
+    draining: watch::Sender<Option<Drain>>,
     pub(crate) refusals: Refusals,
     sweeper: OnceLock<()>,
 }
@@ -94,7 +97,7 @@ impl Coordinator {
             links: Shards::new(),
             links_made: AtomicU64::new(0),
             links_open: AtomicUsize::new(0),
-            draining: Mutex::new(None),
+            draining: watch::Sender::new(None),
             refusals: Refusals::default(),
             sweeper: OnceLock::new(),
         })))
@@ -122,21 +125,27 @@ impl Coordinator {
         }
     }
 
-    /// Goes away: new joins and connections are refused (`draining`), WebSockets are closed (4503)
-    /// one after the other, over half a minute where there are many, each told to connect to
-    /// `reconnect_url`, a coordinator's address as `/nodes` tells it.
+    /// Goes away: new joins and connections are refused (`draining`) and held polls answered so at
+    /// once, WebSockets are closed (4503) one after the other, over half a minute where there are
+    /// many, each told to connect to `reconnect_url`, a coordinator's address as `/nodes` tells it.
     pub fn drain(&self, reconnect_url: &str) {
         let reason = serde_json::json!({ "reconnect": reconnect_url }).to_string();
         // A close frame holds 123 bytes; half a JSON text would help nobody.
         let reason = if reason.len() <= 123 { reason } else { "{}".to_owned() };
         let sockets = u64::try_from(self.0.links.len()).unwrap_or(u64::MAX);
         let spread_ms = sockets.saturating_mul(DRAIN_SPREAD_MS_EACH).clamp(1, DRAIN_SPREAD_MS_MAX);
-        let mut draining = lock(&self.0.draining);
-        draining.get_or_insert(Drain { since_ms: self.now().mono_ms, spread_ms, reason });
+        let drain = Drain { since_ms: self.now().mono_ms, spread_ms, reason };
+        self.0.draining.send_if_modified(|draining| match draining {
+            Some(_) => false,
+            None => {
+                *draining = Some(drain);
+                true
+            }
+        });
     }
 
     pub fn is_draining(&self) -> bool {
-        lock(&self.0.draining).is_some()
+        self.0.draining.borrow().is_some()
     }
 
     /// Joins `caller` to a room, if it may.
@@ -177,7 +186,8 @@ impl Coordinator {
     }
 
     /// What waits for `node`, or what comes within `timeout`; nothing when nothing does. With a
-    /// cursor all that is newer, again and again; without, each signal once.
+    /// cursor all that is newer, again and again; without, each signal once. Who would have to wait
+    /// while the coordinator drains is refused.
     pub async fn poll_signals(
         &self,
         node: &str,
@@ -188,10 +198,12 @@ impl Coordinator {
         let serial = self.state().begin_poll(node, self.now())?;
         let _held = HeldPoll { coordinator: self, node, serial };
         let call = PollCall { node, room, cursor, serial };
+        let mut draining = self.0.draining.subscribe();
+        let mut drained = pin!(draining.wait_for(Option::is_some));
         let answer = poll_fn(|cx| match self.state().poll_signals(call, self.now(), cx.waker()) {
-            Ok(std::task::Poll::Ready(entries)) => std::task::Poll::Ready(Ok(entries)),
-            Ok(std::task::Poll::Pending) => std::task::Poll::Pending,
-            Err(refusal) => std::task::Poll::Ready(Err(refusal)),
+            Ok(Poll::Ready(entries)) => Poll::Ready(Ok(entries)),
+            Ok(Poll::Pending) => drained.as_mut().poll(cx).map(|_| Err(Refusal::draining())),
+            Err(refusal) => Poll::Ready(Err(refusal)),
         });
         tokio::time::timeout(timeout, answer).await.unwrap_or(Ok(Vec::new()))
     }
@@ -290,7 +302,7 @@ impl Coordinator {
 
     fn sweep_links(&self, now: Now) {
         let limits = &self.options().limits;
-        let drain = lock(&self.0.draining).clone();
+        let drain = self.0.draining.borrow().clone();
         self.0.links.retain(|_, link| {
             let silent_since = link.heard_ms().saturating_add(limits.stale_ms);
             let nameless_until = link.opened_ms().saturating_add(limits.nameless_ms);

@@ -9,6 +9,7 @@ use serde_json::value::RawValue;
 use crate::error::Refusal;
 use crate::identity::JoinProof;
 use crate::limits::{EXTRA_BYTES_MAX, Limits};
+use crate::object::Object;
 use crate::options::Mode;
 use crate::portable::portable;
 use crate::signaling::Kind;
@@ -52,7 +53,7 @@ pub(crate) struct Said<'a> {
     #[serde(borrow)]
     data: Option<&'a RawValue>,
     #[serde(borrow)]
-    payload: Option<Payload<'a>>,
+    payload: Option<Object<Payload<'a>>>,
     #[serde(borrow)]
     sid: Option<&'a RawValue>,
     #[serde(borrow)]
@@ -73,7 +74,7 @@ pub(crate) struct Said<'a> {
     #[serde(borrow)]
     pub(crate) caps: Option<Vec<Text<'a>>>,
     #[serde(borrow)]
-    pub(crate) resume: Option<Resume<'a>>,
+    pub(crate) resume: Option<Object<Resume<'a>>>,
     #[serde(borrow)]
     pub(crate) messages: Option<Vec<&'a RawValue>>,
 }
@@ -103,9 +104,12 @@ fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de Raw
 
 impl<'a> Said<'a> {
     pub(crate) fn read(text: &'a str) -> Result<Self, Refusal> {
-        serde_json::from_str(text).map_err(|error| {
-            Refusal::bad_request(format!("not a message of this protocol: {error}"))
-        })
+        match serde_json::from_str(text) {
+            Ok(Object(said)) => Ok(said),
+            Err(error) => {
+                Err(Refusal::bad_request(format!("not a message of this protocol: {error}")))
+            }
+        }
     }
 
     pub(crate) fn room(&self) -> Result<&str, Refusal> {
@@ -142,7 +146,7 @@ impl<'a> Said<'a> {
 
     /// What a signal carries, as JSON text, from `payload` or flat.
     pub(crate) fn body(&self, kind: Kind, limits: &Limits) -> Result<&'a str, Refusal> {
-        let payload = self.payload.as_ref();
+        let payload = self.payload.as_ref().map(|Object(payload)| payload);
         let body = match kind {
             Kind::Offer | Kind::Answer => payload.and_then(|payload| payload.sdp).or(self.sdp),
             Kind::Candidate => payload.and_then(|payload| payload.candidate).or(self.candidate),
@@ -227,6 +231,7 @@ mod tests {
             (r#"{"candidate":"x"}"#, Kind::Candidate),
             (r#"{"sdp":"x","sdp":"y"}"#, Kind::Offer),
             ("[]", Kind::Offer),
+            (r#"{"payload":["x"]}"#, Kind::Offer),
             ("", Kind::Offer),
             (r#"{"payload":7}"#, Kind::Offer),
         ] {

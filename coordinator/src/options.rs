@@ -6,6 +6,7 @@ use std::str::FromStr;
 use crate::identity::is_node_id;
 use crate::limits::Limits;
 use crate::ports::Ports;
+use crate::proxies::Network;
 use crate::wire::IceServer;
 
 /// The STUN server that is named where none was configured.
@@ -136,6 +137,8 @@ pub struct Options {
     pub mode: Mode,
     pub limits: Limits,
     pub cors: Cors,
+    /// Whose `Forwarded` and `X-Forwarded-For` are believed. None: an address is who connects.
+    pub trusted_proxies: Vec<Network>,
     pub ports: Ports,
 }
 
@@ -154,6 +157,7 @@ impl Options {
             mode: Mode::default(),
             limits: Limits::default(),
             cors: Cors::default(),
+            trusted_proxies: Vec::new(),
             ports: Ports::default(),
         }
     }
@@ -225,6 +229,8 @@ pub enum OptionsError {
     Stun(String),
     #[error("TURN server {0:?} is not of the form turn:user:pass@host:port")]
     Turn(String),
+    #[error("trusted proxy {0:?} is neither an address nor a network such as 10.0.0.0/8")]
+    Proxy(String),
     #[error("mode {0:?} is none of open, signed, required")]
     Mode(String),
     #[error("limit {0} must not be 0")]

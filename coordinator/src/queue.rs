@@ -83,8 +83,11 @@ impl Mailbox {
             .or_else(|| find(|entry| entry.handed))
     }
 
-    /// Forgets what has `seq` ≤ `cursor`: it has arrived.
+    /// Forgets what has `seq` ≤ `cursor`: it has arrived. A number that was never given says nothing.
     pub fn acknowledge(&mut self, cursor: u64) {
+        if cursor > self.last_seq {
+            return;
+        }
         while self.entries.front().is_some_and(|entry| entry.seq <= cursor) {
             self.pop();
         }
@@ -221,8 +224,10 @@ mod tests {
         let first = mailbox.push(note(Kind::Offer, "1"), false, 0, BOUNDS).unwrap();
         let second = mailbox.push(note(Kind::Offer, "2"), false, 10, BOUNDS).unwrap();
         assert_eq!((mailbox.cursor(), second), (first - 1, first + 1));
-        mailbox.acknowledge(0);
-        assert_eq!(mailbox.len(), 2);
+        for nothing in [0, second + 1, u64::MAX] {
+            mailbox.acknowledge(nothing);
+            assert_eq!(mailbox.len(), 2, "{nothing}");
+        }
         mailbox.acknowledge(first);
         assert_eq!(bodies(&mailbox), ["2"]);
         mailbox.expire(60_009);

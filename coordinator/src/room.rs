@@ -101,12 +101,12 @@ impl Card {
         if metadata.len() > bytes_max {
             return Err(Refusal::too_large("`metadata`", bytes_max));
         }
-        let wrong = || Refusal::bad_request("`metadata` must be an object");
         if !metadata.starts_with('{') {
-            return Err(wrong());
+            return Err(Refusal::bad_request("`metadata` must be an object"));
         }
         portable(metadata, "metadata")?;
-        let named: Named<'_> = serde_json::from_str(metadata).map_err(|_| wrong())?;
+        let named: Named<'_> = serde_json::from_str(metadata)
+            .map_err(|error| Refusal::bad_request(format!("`metadata` cannot be read: {error}")))?;
         let name = named.name.map(|raw| raw.get()).filter(|raw| raw.starts_with('"'));
         let name = name.map_or_else(|| format!("\"{node_id}\"").into(), Into::into);
         Ok(Self { metadata: metadata.into(), name })
@@ -307,6 +307,9 @@ mod tests {
         assert_eq!(code("[]"), Err(Code::BadRequest));
         assert_eq!(code("{"), Err(Code::BadRequest));
         assert_eq!(code(r#"{"name":"too long"}"#), Err(Code::TooLarge));
+        let twice = Card::new(Some(r#"{"name":"a","name":"b"}"#), "id", 100).unwrap_err();
+        let sentence = "`metadata` cannot be read: duplicate field `name` at line 1 column 18";
+        assert_eq!((twice.code, &*twice.message), (Code::BadRequest, sentence));
     }
 
     fn enter(room: &Room, peer: &Arc<Peer>, max: usize) -> Result<Vec<String>, Code> {

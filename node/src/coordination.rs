@@ -85,6 +85,7 @@ pub fn open(
         mode: config.mode,
         limits: limits(&config.limits),
         cors: cors(&config.cors),
+        trusted_proxies: config.trusted_proxies.clone(),
         ports: Ports {
             admission: Arc::new(Doorkeeper(streams)),
             media: gatherings.clone(),

@@ -109,6 +109,27 @@ impl Node {
         (status, serde_json::from_str(body).unwrap_or(json!(body)))
     }
 
+    /// A WebSocket and the answer's head; `more`: headers.
+    #[track_caller]
+    fn upgrade(&self, query: &str, more: &str) -> (TcpStream, String) {
+        let mut socket = TcpStream::connect(self.at()).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        let upgrade = format!(
+            "GET /webrtc/signal{query} HTTP/1.1\r\nHost: {}\r\nConnection: upgrade\r\n\
+             Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{more}\r\n",
+            self.at()
+        );
+        socket.write_all(upgrade.as_bytes()).unwrap();
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            socket.read_exact(&mut byte).unwrap();
+            head.push(byte[0]);
+        }
+        (socket, String::from_utf8(head).unwrap())
+    }
+
     fn end(mut self) -> Option<i32> {
         let pid = self.child.id().to_string();
         assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
@@ -213,22 +234,7 @@ fn a_coordinator_runs_alone_and_sends_its_peers_on_when_it_ends() {
     let stream = json!({"nodeId": "a", "room": "s:demo", "metadata": {}});
     assert_eq!(node.post("/webrtc/join", &stream).0, 403, "no streams here");
 
-    let mut socket = TcpStream::connect(node.at()).unwrap();
-    socket.set_read_timeout(Some(PATIENCE)).unwrap();
-    let upgrade = format!(
-        "GET /webrtc/signal?nodeId=d&room=global HTTP/1.1\r\nHost: {}\r\nConnection: upgrade\r\n\
-         Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
-         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
-        node.at()
-    );
-    socket.write_all(upgrade.as_bytes()).unwrap();
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        let mut byte = [0];
-        socket.read_exact(&mut byte).unwrap();
-        head.push(byte[0]);
-    }
-    let head = String::from_utf8(head).unwrap();
+    let (mut socket, head) = node.upgrade("?nodeId=d&room=global", "");
     assert!(head.starts_with("HTTP/1.1 101"), "{head}");
     // RFC 6455 §1.3's own example.
     assert!(head.contains("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="), "{head}");
@@ -239,6 +245,22 @@ fn a_coordinator_runs_alone_and_sends_its_peers_on_when_it_ends() {
     let code = 4503_u16.to_be_bytes();
     assert!(rest.windows(2).any(|bytes| bytes == code), "{rest:?}");
     assert!(told.contains(r#"{"reconnect":"https://c.example/webrtc"}"#), "{told}");
+}
+
+/// R92
+#[test]
+fn clients_behind_a_trusted_proxy_are_told_apart() {
+    let home = TempDir::new();
+    let settings =
+        format!("{DEV} --chain=false --trusted-proxies 127.0.0.1 --address-connections-max 1");
+    let node = Node::start(&home.0, &settings);
+    let behind = |client: &str| node.upgrade("", &format!("X-Forwarded-For: {client}\r\n"));
+    let (_one, head) = behind("198.51.100.1");
+    assert!(head.starts_with("HTTP/1.1 101"), "{head}");
+    let (_other, head) = behind("198.51.100.2");
+    assert!(head.starts_with("HTTP/1.1 101"), "{head}");
+    let (_again, head) = behind("198.51.100.1");
+    assert!(head.starts_with("HTTP/1.1 429"), "{head}");
 }
 
 /// R89

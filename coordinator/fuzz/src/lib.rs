@@ -10,6 +10,8 @@ pub mod framing;
 pub mod identity;
 #[path = "../../src/limits.rs"]
 pub mod limits;
+#[path = "../../src/object.rs"]
+pub mod object;
 #[path = "../../src/wire/mod.rs"]
 pub mod wire;
 

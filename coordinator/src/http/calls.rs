@@ -13,6 +13,7 @@ use crate::error::Refusal;
 use crate::identity::{hex, is_node_id};
 use crate::intake::Said;
 use crate::limits::{BANS_MAX, PEERS_PAGE_MAX};
+use crate::object::Object;
 use crate::options::Mode;
 use crate::peers::Delivery;
 use crate::room::{RoomKind, kind_of};
@@ -33,7 +34,7 @@ macro_rules! call {
     ($coordinator:ident, $request:ident, $bytes_max:expr, |$asked:ident, $text:ident| $run:expr) => {{
         let (parts, body) = $request.into_parts();
         let call = async {
-            let $asked = Asked::new(&parts)?;
+            let $asked = Asked::new(&$coordinator, &parts)?;
             let $text = text_of(body, $bytes_max).await?;
             $run
         };
@@ -116,7 +117,7 @@ fn signal(coordinator: &Coordinator, asked: &Asked, text: &str) -> Result<String
 pub async fn handle_poll(State(coordinator): State<Coordinator>, request: Request) -> Response {
     let (parts, _) = request.into_parts();
     let call = async {
-        let asked = Asked::new(&parts)?;
+        let asked = Asked::new(&coordinator, &parts)?;
         poll(&coordinator, &asked).await
     };
     answer(&coordinator, &parts.headers, call).await
@@ -172,7 +173,7 @@ pub async fn handle_leave(State(coordinator): State<Coordinator>, request: Reque
 /// `GET /webrtc/peers`.
 pub async fn handle_peers(State(coordinator): State<Coordinator>, request: Request) -> Response {
     let (parts, _) = request.into_parts();
-    match Asked::new(&parts) {
+    match Asked::new(&coordinator, &parts) {
         Ok(asked) => {
             let listed = async { peers(&coordinator, &asked) };
             answer(&coordinator, &parts.headers, listed).await
@@ -207,7 +208,10 @@ fn peers(coordinator: &Coordinator, asked: &Asked) -> Result<String, Refusal> {
 }
 
 fn parse<T: DeserializeOwned>(text: &str) -> Result<T, Refusal> {
-    serde_json::from_str(text).map_err(|error| Refusal::bad_request(error.to_string()))
+    match serde_json::from_str(text) {
+        Ok(Object(value)) => Ok(value),
+        Err(error) => Err(Refusal::bad_request(error.to_string())),
+    }
 }
 
 /// `POST /webrtc/auth`.
@@ -243,6 +247,10 @@ pub(super) async fn handle_rooms(
         }
         if wanted.ban.len() > BANS_MAX || !wanted.ban.iter().all(|id| is_node_id(id)) {
             let sentence = format!("`ban` must be at most {BANS_MAX} node ids");
+            return Err(Refusal::bad_request(sentence));
+        }
+        if wanted.peers_max == Some(0) {
+            let sentence = "`peersMax` must be 1 or more; without it the coordinator's bound holds";
             return Err(Refusal::bad_request(sentence));
         }
         let room = coordinator.make_room(&caller, &wanted.salt, wanted.ban, wanted.peers_max)?;

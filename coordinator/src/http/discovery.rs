@@ -16,7 +16,7 @@ const ROOMS_SHOWN_MAX: usize = 1_000;
 /// `GET /webrtc/info`.
 pub async fn handle_info(State(coordinator): State<Coordinator>, request: Request) -> Response {
     let (parts, _) = request.into_parts();
-    let asked = match Asked::new(&parts) {
+    let asked = match Asked::new(&coordinator, &parts) {
         Ok(asked) => asked,
         Err(refusal) => return refuse(&coordinator, &parts.headers, &refusal),
     };

@@ -21,6 +21,7 @@ use crate::coordinator::Coordinator;
 use crate::error::Refusal;
 use crate::limits::{BODY_READ_MS_MAX, COMPRESS_ABOVE_BYTES};
 use crate::options::Cors;
+use crate::proxies::client_of;
 use crate::wire::Code;
 use crate::ws::deflate;
 use crate::ws::upgrade::handle_websocket;
@@ -48,13 +49,18 @@ pub(crate) fn router(coordinator: Coordinator) -> Router {
     } else {
         nothing
     };
-    router.layer(from_fn_with_state(coordinator.clone(), origins)).with_state(coordinator)
+    finish(router, coordinator)
 }
 
 /// `/nodes`.
 pub(crate) fn nodes_router(coordinator: Coordinator) -> Router {
-    Router::new()
-        .route("/nodes", get(discovery::handle_nodes))
+    finish(Router::new().route("/nodes", get(discovery::handle_nodes)), coordinator)
+}
+
+/// What is the same for every path.
+fn finish(router: Router<Coordinator>, coordinator: Coordinator) -> Router {
+    router
+        .method_not_allowed_fallback(handle_other_method)
         .layer(from_fn_with_state(coordinator.clone(), origins))
         .with_state(coordinator)
 }
@@ -70,6 +76,14 @@ async fn handle_signal_get(state: State<Coordinator>, request: Request) -> Respo
 async fn handle_unknown(State(coordinator): State<Coordinator>, request: Request) -> Response {
     let sentence = "there is no such path; docs/coordinator.md lists them";
     refuse(&coordinator, request.headers(), &Refusal::new(Code::NotFound, sentence))
+}
+
+/// The answer names the right methods in `Allow`.
+async fn handle_other_method(State(coordinator): State<Coordinator>, request: Request) -> Response {
+    let sentence = "this path takes another method; docs/coordinator.md lists them";
+    let mut response = refuse(&coordinator, request.headers(), &Refusal::bad_request(sentence));
+    *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
+    response
 }
 
 /// Says which pages may read the answer, and answers their preflights.
@@ -110,13 +124,15 @@ pub(crate) struct Asked {
 }
 
 impl Asked {
-    pub(crate) fn new(parts: &Parts) -> Result<Self, Refusal> {
+    pub(crate) fn new(coordinator: &Coordinator, parts: &Parts) -> Result<Self, Refusal> {
         let Query(query) = Query::try_from_uri(&parts.uri)
             .map_err(|_| Refusal::bad_request("the query is not of the form key=value&..."))?;
         let address = parts.extensions.get::<ConnectInfo<SocketAddr>>();
         Ok(Self {
             headers: parts.headers.clone(),
-            address: address.map(|ConnectInfo(address)| address.ip()),
+            address: address.map(|ConnectInfo(peer)| {
+                client_of(&coordinator.options().trusted_proxies, peer.ip(), &parts.headers)
+            }),
             query,
         })
     }

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::{NodeKey, PublicKey, base32_lower, hex, hex_bytes};
+use crate::object::Object;
 
 /// What an encoded invite begins with.
 pub const INVITE_PREFIX: &str = "si1.";
@@ -161,11 +162,12 @@ impl Invite {
         }
         let body = text.strip_prefix(INVITE_PREFIX).ok_or(InviteError::Form)?;
         let json = BASE64URL_NOPAD.decode(body.as_bytes()).map_err(|_| InviteError::Form)?;
-        let links: Vec<Link> = serde_json::from_slice(&json).map_err(|_| InviteError::Form)?;
+        let links: Vec<Object<Link>> =
+            serde_json::from_slice(&json).map_err(|_| InviteError::Form)?;
         if !(1..=INVITE_LINKS_MAX).contains(&links.len()) {
             return Err(InviteError::Form);
         }
-        Ok(Self(links))
+        Ok(Self(links.into_iter().map(|Object(link)| link).collect()))
     }
 
     /// Whether the chain leads from `owner` to its last link, unbroken, never widened and not
@@ -351,5 +353,8 @@ mod tests {
         for bad in ["", "si1.", "si1.!", "W10", "si1.bnVsbA"] {
             assert_eq!(Invite::decode(bad), Err(InviteError::Form), "{bad}");
         }
+        let array = br#"[["by","*","p:x",1,["join"],"sig"]]"#;
+        let array = format!("{INVITE_PREFIX}{}", BASE64URL_NOPAD.encode(array));
+        assert_eq!(Invite::decode(&array), Err(InviteError::Form), "a link is an object");
     }
 }

@@ -507,6 +507,10 @@ impl StateBackend for Memory {
         if inbox.polls != call.serial {
             return Ok(Poll::Ready(Vec::new()));
         }
+        if call.cursor.is_some_and(|cursor| cursor > inbox.queue.last_seq()) {
+            let sentence = "`cursor` is newer than all that this node was given; begin with 0";
+            return Err(Refusal::bad_request(sentence));
+        }
         inbox.queue.expire(now.mono_ms);
         let found = match call.cursor {
             Some(cursor) => inbox.read_after(cursor, call.room),

@@ -34,7 +34,7 @@ pub enum FrameError {
     Protocol,
     #[error("messages are JSON in text frames")]
     Binary,
-    #[error("a text is not UTF-8")]
+    #[error("a text or a close's reason is not UTF-8")]
     NotUtf8,
     #[error("the message is too large")]
     TooLarge,
@@ -164,7 +164,10 @@ impl Reader {
         match head.opcode {
             Opcode::Ping => on(Event::Ping(payload)),
             Opcode::Pong => on(Event::Pong),
-            Opcode::Close => on(Event::Close),
+            Opcode::Close => {
+                check_close(payload)?;
+                on(Event::Close);
+            }
             Opcode::Binary => return Err(FrameError::Binary),
             Opcode::Text => self.text(head, payload, on)?,
             Opcode::Continuation => self.continuation(head, payload, on)?,
@@ -225,6 +228,18 @@ impl Reader {
         on(Event::Text(std::str::from_utf8(bytes).map_err(|_| FrameError::NotUtf8)?));
         Ok(())
     }
+}
+
+/// A close carries nothing, or a number that may be sent and a reason (§5.5.1, §7.4).
+fn check_close(payload: &[u8]) -> Result<(), FrameError> {
+    let Some((code, reason)) = payload.split_first_chunk::<2>() else {
+        return if payload.is_empty() { Ok(()) } else { Err(FrameError::Protocol) };
+    };
+    // Others stand for what no frame says (1005, 1006, 1015), or nobody has given them a meaning.
+    if !matches!(u16::from_be_bytes(*code), 1000..=1003 | 1007..=1014 | 3000..=4999) {
+        return Err(FrameError::Protocol);
+    }
+    std::str::from_utf8(reason).map(drop).map_err(|_| FrameError::NotUtf8)
 }
 
 /// Makes a text frame of a text that was written behind [`HEADER_SPACE`].
@@ -383,6 +398,27 @@ mod tests {
             FrameError::TooLarge,
         );
         check(vec![0x81, 0xFF, 0xFF, 0, 0, 0, 0, 0, 0, 0], FrameError::TooLarge);
+    }
+
+    /// `reason` behind `code`, as a client closes.
+    #[track_caller]
+    fn check_closed(code: u16, reason: &[u8], want: Result<(), FrameError>) {
+        let heard = read(masked(0x88, &[&code.to_be_bytes(), reason].concat()));
+        assert_eq!(heard, want.map(|()| vec!["Close".to_owned()]), "{code}");
+    }
+
+    #[test]
+    fn a_close_carries_nothing_or_a_number_that_may_be_sent_and_utf8() {
+        assert_eq!(read(masked(0x88, b"")), Ok(vec!["Close".to_owned()]));
+        assert_eq!(read(masked(0x88, &[3])), Err(FrameError::Protocol));
+        for good in [1000, 1001, 1003, 1007, 1011, 1014, 3000, 4000, 4999] {
+            check_closed(good, "é".as_bytes(), Ok(()));
+        }
+        for bad in [0, 999, 1004, 1005, 1006, 1015, 1016, 2999, 5000, 0xFFFF] {
+            check_closed(bad, b"", Err(FrameError::Protocol));
+        }
+        check_closed(1000, b"\xFF", Err(FrameError::NotUtf8));
+        check_closed(4000, &"é".as_bytes()[..1], Err(FrameError::NotUtf8));
     }
 
     #[test]

@@ -16,6 +16,7 @@ use crate::identity::{JoinProof, hex};
 use crate::intake::Said;
 use crate::limits::{BATCH_MESSAGES_MAX, EXTRA_BYTES_MAX};
 use crate::link::Link;
+use crate::object::Object;
 use crate::options::Mode;
 use crate::peers::Flavor;
 use crate::room::kind_of;
@@ -35,14 +36,15 @@ pub(crate) struct Talk {
     link: Arc<Link>,
     caller: Option<Caller>,
     flavor: Flavor,
-    batch: Batch,
+    /// What its hello asked for; None before it.
+    greeted: Option<Batch>,
     messages: Bucket,
     /// Joins for which a stream's admission is being asked. Nothing is read meanwhile.
     waiting: Vec<Waiting>,
 }
 
 /// Whether the client takes batches.
-#[derive(PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Batch {
     No,
     Yes,
@@ -53,8 +55,16 @@ type Waiting = Pin<Box<dyn Future<Output = Joined> + Send>>;
 /// What came of a join.
 struct Joined {
     room: String,
-    reference: Option<String>,
+    wish: Wish,
     result: Result<Vec<PeerView>, Refusal>,
+}
+
+/// Where a join was asked for.
+enum Wish {
+    /// What is refused there ends the connection.
+    Query,
+    /// With the message's `id`, as JSON text.
+    Message(Option<String>),
 }
 
 /// Whether a message stands in a batch, where another batch may not.
@@ -73,7 +83,7 @@ impl Talk {
             link,
             caller: None,
             flavor,
-            batch: Batch::No,
+            greeted: None,
             messages,
             waiting: Vec::new(),
         }
@@ -115,7 +125,7 @@ impl Talk {
             invite: asked.query("invite").map(str::to_owned),
             token: asked.token(),
         };
-        self.join(request, None)
+        self.join(request, Wish::Query)
     }
 
     fn refuse_and_close(&self, refusal: &Refusal) {
@@ -147,7 +157,7 @@ impl Talk {
     }
 
     pub(crate) fn batches(&self) -> bool {
-        self.batch == Batch::Yes
+        self.greeted == Some(Batch::Yes)
     }
 
     pub(crate) fn is_waiting(&self) -> bool {
@@ -324,10 +334,10 @@ impl Talk {
             invite: said.invite.as_deref().map(str::to_owned),
             token: None,
         };
-        self.join(request, reference(said))
+        self.join(request, Wish::Message(reference(said)))
     }
 
-    fn join(&mut self, request: JoinRequest, reference: Option<String>) -> Result<(), Refusal> {
+    fn join(&mut self, request: JoinRequest, wish: Wish) -> Result<(), Refusal> {
         let Some(caller) = self.caller.clone() else {
             return Err(Refusal::unauthenticated("say who you are first"));
         };
@@ -335,7 +345,7 @@ impl Talk {
         let mut wanted = self.coordinator.may_join(&caller, request)?;
         let Some(applicant) = wanted.applicant.take() else {
             let result = self.coordinator.enter(&caller, wanted);
-            self.joined(Joined { room, reference, result });
+            self.joined(Joined { room, wish, result });
             return Ok(());
         };
         let coordinator = self.coordinator.clone();
@@ -344,7 +354,7 @@ impl Talk {
                 Ok(()) => coordinator.enter(&caller, wanted),
                 Err(refusal) => Err(refusal),
             };
-            Joined { room, reference, result }
+            Joined { room, wish, result }
         }));
         Ok(())
     }
@@ -360,7 +370,10 @@ impl Talk {
                     self.say(&answers::joined(&joined.room, &peers, &ice));
                 }
             }
-            Err(refusal) => self.refuse(&refusal, joined.reference.as_deref()),
+            Err(refusal) => match joined.wish {
+                Wish::Query => self.refuse_and_close(&refusal),
+                Wish::Message(reference) => self.refuse(&refusal, reference.as_deref()),
+            },
         }
     }
 
@@ -404,6 +417,10 @@ impl Talk {
     }
 
     fn hello(&mut self, said: &Said<'_>) -> Result<(), Refusal> {
+        if self.greeted.is_some() {
+            let sentence = "this connection has said hello; open another to say it again";
+            return Err(Refusal::bad_request(sentence));
+        }
         if said.v != Some(1) {
             return Err(Refusal::bad_request("`v` must be 1"));
         }
@@ -458,7 +475,7 @@ impl Talk {
         self.coordinator.state().attach(attach, now)?;
         self.caller = Some(caller);
         self.flavor = flavor;
-        self.batch = if batch { Batch::Yes } else { Batch::No };
+        self.greeted = Some(if batch { Batch::Yes } else { Batch::No });
         Ok(())
     }
 
@@ -468,7 +485,7 @@ impl Talk {
         let node_id = said.node_id.as_deref();
         let proof = said.proof()?;
         let session = said.session.as_deref();
-        if let Some(resume) = &said.resume {
+        if let Some(Object(resume)) = &said.resume {
             match self.identify(node_id, "", Some(&resume.session), None) {
                 Ok((caller, shown)) => return Ok((caller, shown, Some(resume.cursor))),
                 Err(refusal) => {

@@ -52,7 +52,7 @@ fn open(
         Refusal::bad_request("this connection cannot become a WebSocket; use HTTP/1.1")
     })?;
     may_open(coordinator, &parts.headers)?;
-    let asked = Asked::new(parts)?;
+    let asked = Asked::new(coordinator, parts)?;
     let link = coordinator.open_link(asked.address, agreed.deflate)?;
     let mut talk = Talk::new(coordinator.clone(), link, agreed.subprotocol);
     talk.begin(&asked);

@@ -2,7 +2,7 @@
 
 use axum::Router;
 use axum::routing::get;
-use coordinator::{Coordinator, Cors, Options, TurnSecret};
+use coordinator::{Coordinator, Cors, Options, Rate, TurnSecret};
 use serde_json::json;
 use tokio_tungstenite::tungstenite::{self, client::IntoClientRequest};
 
@@ -18,6 +18,11 @@ async fn an_applications_own_routes_stay_and_unknown_paths_are_404() {
     assert_eq!(server.get("/chat").await.body, b"hello");
     assert_eq!(server.get("/webrtc/info").await.status, 200);
     server.get("/webrtc/nothing/here").await.check(404, "not_found");
+    for (line, allowed) in [("DELETE /webrtc/join", "post"), ("POST /nodes", "get,head")] {
+        let answer = server.ask(line, &[], "").await;
+        answer.check(405, "bad_request");
+        assert!(answer.head.contains(&format!("allow: {allowed}")), "{}", answer.head);
+    }
     assert_eq!(server.get("/elsewhere").await.status, 404);
     let server = serve(Options { enabled: false, ..open() }).await;
     for path in ["/webrtc/info", "/webrtc/join", "/webrtc/health", "/webrtc"] {
@@ -50,10 +55,14 @@ async fn pages_of_named_origins_may_read_and_others_may_not() {
 
 /// An upgrade as a browser asks for it, from a page of this origin.
 async fn upgraded(server: &Server, origin: Option<&str>) -> u16 {
+    upgraded_with(server, origin.map(|origin| ("origin", origin))).await
+}
+
+async fn upgraded_with(server: &Server, header: Option<(&'static str, &str)>) -> u16 {
     let url = format!("ws://{}/webrtc/signal", server.at);
     let mut request = url.into_client_request().unwrap();
-    if let Some(origin) = origin {
-        request.headers_mut().insert("origin", origin.parse().unwrap());
+    if let Some((name, value)) = header {
+        request.headers_mut().insert(name, value.parse().unwrap());
     }
     match tokio_tungstenite::connect_async(request).await {
         Ok((_, answer)) => answer.status().as_u16(),
@@ -122,6 +131,57 @@ async fn a_draining_coordinator_takes_nobody_and_names_another() {
     assert_eq!((health.status, health.json()), (503, json!({ "status": "draining" })));
     let join = json!({ "nodeId": "b", "room": "lobby" });
     server.post("/webrtc/join", join).await.check(503, "draining");
+}
+
+/// R60
+#[tokio::test]
+async fn a_poll_that_waits_when_the_coordinator_drains_is_answered_at_once() {
+    let server = serve(open()).await;
+    for node in ["a", "b"] {
+        server.join(node, "lobby").await;
+    }
+    let seen = || async {
+        let peers = server.get("/webrtc/peers?room=lobby").await.json();
+        peers["peers"][0]["lastSeen"].as_u64().unwrap()
+    };
+    let before = seen().await;
+    let waits = server.get("/webrtc/signal?nodeId=a&timeout=25000");
+    let drains = async {
+        // Who is silent was seen last when it joined; two clocks may differ by a millisecond.
+        while seen().await <= before + 1 {}
+        server.coordinator.drain("https://other.example");
+    };
+    let (answer, ()) = tokio::join!(waits, drains);
+    // At the end of its time it would bring nothing.
+    answer.check(503, "draining");
+    // What is there already is handed out.
+    let offer = json!({ "from": "b", "to": "a", "room": "lobby", "type": "offer", "sdp": "1" });
+    server.post("/webrtc/signal", offer).await;
+    assert_eq!(server.poll("nodeId=a").await["signals"][0]["from"], "b");
+    server.get("/webrtc/signal?nodeId=a").await.check(503, "draining");
+}
+
+/// R92
+#[tokio::test]
+async fn behind_a_trusted_proxy_each_client_has_its_own_measure() {
+    let mut options = open();
+    options.limits.address_opens = Rate { per_minute: 1, burst: 1 };
+    let alone = serve(options.clone()).await;
+    options.trusted_proxies.push("127.0.0.0/8".parse().unwrap());
+    let behind = serve(options).await;
+    for (header, value, status) in [
+        ("x-forwarded-for", "198.51.100.1", 101),
+        ("x-forwarded-for", "198.51.100.1", 429),
+        ("x-forwarded-for", "198.51.100.2", 101),
+        // What the client has written itself stands in front.
+        ("x-forwarded-for", "203.0.113.9, 198.51.100.2, 127.0.0.9", 429),
+        ("forwarded", "for=198.51.100.1", 429),
+        ("forwarded", r#"for="[2001:db8::7]:4711";proto=https"#, 101),
+    ] {
+        assert_eq!(upgraded_with(&behind, Some((header, value))).await, status, "{value}");
+    }
+    assert_eq!(upgraded_with(&alone, Some(("x-forwarded-for", "198.51.100.1"))).await, 101);
+    assert_eq!(upgraded_with(&alone, Some(("x-forwarded-for", "198.51.100.2"))).await, 429);
 }
 
 /// R118

@@ -51,6 +51,34 @@ async fn a_cursor_brings_everything_again_until_it_moves_on() {
     assert_eq!(done, json!({ "signals": [], "cursor": end }));
 }
 
+/// R60
+#[tokio::test]
+async fn a_cursor_that_was_never_given_is_refused_and_hides_nothing() {
+    let server = serve(open()).await;
+    for node in ["a", "b"] {
+        server.join(node, "lobby").await;
+    }
+    server.post("/webrtc/signal", offer("a", "b", "1")).await;
+    let given = server.poll("nodeId=b&cursor=0&timeout=0").await["cursor"].as_u64().unwrap();
+    for room in ["", "&room=lobby"] {
+        for cursor in [given + 1, u64::MAX] {
+            let path = format!("/webrtc/signal?nodeId=b&cursor={cursor}&timeout=0{room}");
+            server.get(&path).await.check(400, "bad_request");
+        }
+    }
+    let beyond = format!("/webrtc/signal?nodeId=b&cursor={}&timeout=0", 1_u128 << 64);
+    server.get(&beyond).await.check(400, "bad_request");
+    server.post("/webrtc/signal", offer("a", "b", "2")).await;
+    let polled = server.poll("nodeId=b&cursor=0&timeout=0").await;
+    let sdps: Vec<_> =
+        polled["signals"].as_array().unwrap().iter().map(|s| s["payload"]["sdp"].clone()).collect();
+    assert_eq!(sdps, ["1", "2"]);
+    assert_eq!(
+        server.poll(&format!("nodeId=b&cursor={given}&timeout=0")).await["cursor"],
+        given + 1
+    );
+}
+
 /// R59, R66
 #[tokio::test]
 async fn a_polling_peer_and_one_on_a_websocket_reach_each_other() {

@@ -96,10 +96,32 @@ async fn what_is_not_understood_is_refused_and_the_connection_stays() {
         let error = a.hear().await;
         assert_eq!((error["code"].as_str(), &error["ref"]), (Some(code), &json!(7)), "{error}");
     }
-    let text = tokio_tungstenite::tungstenite::Message::text("{");
-    a.0.send(text).await.unwrap();
-    assert_eq!(a.hear().await["code"], "bad_request");
+    for text in ["{", "[]", r#"["ping"]"#, r#"{"type":"batch","messages":[["ping"]]}"#] {
+        a.0.send(tokio_tungstenite::tungstenite::Message::text(text)).await.unwrap();
+        assert_eq!(a.hear().await["code"], "bad_request", "{text}");
+    }
     a.hears_nothing().await;
+}
+
+/// R64
+#[tokio::test]
+async fn a_connection_says_hello_once() {
+    let server = serve(open()).await;
+    let (mut a, welcome) = server.hello("a", &["resume"]).await;
+    let hello = json!({ "type": "hello", "v": 1, "nodeId": "a" });
+    let mut resumed = hello.clone();
+    resumed["resume"] = json!({ "session": welcome["session"], "cursor": 0 });
+    for again in [hello, resumed] {
+        a.say(again).await;
+        assert_eq!(a.hear().await["code"], "bad_request");
+    }
+    a.hears_nothing().await;
+    // After a join it may be said, and after one that was refused.
+    let mut b = server.socket("?nodeId=b&room=lobby").await;
+    b.say(json!({ "type": "hello", "v": 2, "nodeId": "b" })).await;
+    assert_eq!(b.hear().await["type"], "error");
+    b.say(json!({ "type": "hello", "v": 1, "nodeId": "b" })).await;
+    assert_eq!(b.hear().await["type"], "welcome");
 }
 
 /// R116

@@ -76,6 +76,9 @@ async fn a_private_room_opens_to_its_owner_and_the_invited_alone() {
     let (owner, guest) = (key(1), key(2));
     let owners = server.sign_in(&owner).await;
     let guests = server.sign_in(&guest).await;
+    let nobodys = json!({ "nodeId": owner.node_id(), "salt": "x", "peersMax": 0 });
+    let refusal = server.post_as(&owners, "/webrtc/rooms", nobodys).await.check(400, "bad_request");
+    assert!(refusal["message"].as_str().unwrap().starts_with("`peersMax`"), "{refusal}");
     let made = json!({ "nodeId": owner.node_id(), "salt": "x", "ban": [key(3).node_id()] });
     let made = server.post_as(&owners, "/webrtc/rooms", made).await.json();
     let room = made["room"].as_str().unwrap();
@@ -174,6 +177,13 @@ async fn a_streams_room_opens_to_whom_the_port_admits_and_the_port_hears() {
     assert_eq!(refusal["terms"], json!({ "price": 7 }));
     server.post("/webrtc/join", join(Some("old"))).await.check(403, "forbidden");
     assert_eq!(server.post("/webrtc/join", join(Some("ticket"))).await.status, 200);
+    // What a query asks for and does not get ends the connection.
+    assert_eq!(server.socket("?nodeId=c&room=s:1").await.closed().await.0, 4402);
+    assert_eq!(server.socket("?nodeId=c&room=s:1&invite=old").await.closed().await.0, 4403);
+    let mut c = server.socket("?nodeId=c&room=s:1&invite=ticket").await;
+    c.hears_nothing().await;
+    c.say(json!({ "type": "leave", "room": "s:1" })).await;
+    c.hears_nothing().await;
     // Over a WebSocket what comes behind such a join waits for it.
     let (mut b, _) = server.hello("b", &[]).await;
     b.say(json!({ "type": "join", "room": "s:1", "invite": "ticket" })).await;
@@ -183,5 +193,20 @@ async fn a_streams_room_opens_to_whom_the_port_admits_and_the_port_hears() {
     assert_eq!(b.hear().await["type"], "pong");
     assert_eq!(server.poll("nodeId=a").await["signals"][0]["from"], "b");
     server.post("/webrtc/leave", json!({ "nodeId": "a", "room": "s:1" })).await;
-    assert_eq!(*heard.lock().unwrap(), ["a joined s:1", "b joined s:1", "a left s:1"]);
+    let want = ["a joined s:1", "c joined s:1", "c left s:1", "b joined s:1", "a left s:1"];
+    assert_eq!(*heard.lock().unwrap(), want);
+}
+
+/// R98
+#[tokio::test]
+async fn a_connection_whose_query_names_a_full_room_is_closed() {
+    let mut options = open();
+    options.limits.room_peers_max = 1;
+    let server = serve(options).await;
+    server.join("a", "lobby").await;
+    assert_eq!(server.socket("?nodeId=b&room=lobby").await.closed().await.0, 4403);
+    let (mut b, _) = server.hello("b", &[]).await;
+    b.say(json!({ "type": "join", "room": "lobby" })).await;
+    assert_eq!(b.hear().await["code"], "room_full");
+    b.hears_nothing().await;
 }

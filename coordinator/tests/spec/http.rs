@@ -303,6 +303,21 @@ fn what_cannot_be_is_an_error_with_a_code_and_a_sentence() {
     let post = |path: &str, body: &str| world.post(path, body);
     check(post("/webrtc/join", "{"), 400, "bad_request");
     check(post("/webrtc/join", "[]"), 400, "bad_request");
+    // An array of an object's values is no object.
+    for (path, body) in [
+        ("/webrtc/join", r#"["", 1, "a", "global"]"#),
+        ("/webrtc/leave", r#"["", 1, "peer-1", "global"]"#),
+        ("/webrtc/signal", r#"["offer", 1, "peer-2", "global", "peer-1", null, null, "x"]"#),
+        (
+            "/webrtc/signal",
+            r#"{"from":"peer-2","to":"peer-1","room":"global","type":"offer","payload":["x"]}"#,
+        ),
+        ("/webrtc/auth", r#"["peer-1"]"#),
+        ("/webrtc/rooms", r#"["peer-1", "salt"]"#),
+        ("/webrtc/invite", r#"["si1."]"#),
+    ] {
+        check(post(path, body), 400, "bad_request");
+    }
     check(post("/webrtc/join", r#"{"nodeId": "a"}"#), 400, "bad_request");
     check(post("/webrtc/join", r#"{"nodeId": "a", "room": "No Room"}"#), 400, "bad_request");
     check(post("/webrtc/join", r#"{"nodeId": "a b", "room": "global"}"#), 400, "bad_request");
@@ -314,9 +329,9 @@ fn what_cannot_be_is_an_error_with_a_code_and_a_sentence() {
     let empty = r#"{"from":"client-abc","to":"peer-1","room":"global","type":"offer"}"#;
     check(post("/webrtc/signal", empty), 400, "bad_request");
     check(world.get("/webrtc/peers?room=nowhere"), 404, "unknown_room");
-    assert_eq!(world.get("/webrtc/none").0, 404);
-    assert_eq!(world.get("/webrtc/").0, 404);
-    assert_eq!(post("/webrtc/info", "{}").0, 405);
+    check(world.get("/webrtc/none"), 404, "not_found");
+    check(world.get("/webrtc/"), 404, "not_found");
+    check(post("/webrtc/info", "{}"), 405, "bad_request");
     // And the room goes on.
     assert_eq!(world.post("/webrtc/signal", SIGNAL), (200, sample(QUEUED)));
 }

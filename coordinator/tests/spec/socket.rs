@@ -74,6 +74,33 @@ fn connecting_alone_joins_the_room_of_the_query() {
         json!({"type": "peer-left", "room": "global", "peerId": "second"}),
         "presence follows the connection"
     );
+    let _third = world.socket("?nodeId=third&room=global&metadata=%7B%22name%22%3A%22C%22%7D");
+    assert_eq!(first.next()["peer"], json!({"nodeId": "third", "metadata": {"name": "C"}}));
+    assert_eq!(world.closed("?nodeId=fourth&room=global&metadata=C"), 4400);
+}
+
+/// R63
+#[test]
+fn a_close_that_may_not_be_sent_is_answered_as_the_rfc_says() {
+    let world = World::of(open());
+    #[track_caller]
+    fn check(world: &World, payload: &[u8], want: u16) {
+        let mut socket = world.socket("");
+        // A close frame, masked with zeros.
+        let length = u8::try_from(payload.len()).unwrap();
+        socket.raw(&[&[0x88, 0x80 | length, 0, 0, 0, 0], payload].concat()).unwrap();
+        match socket.event() {
+            Event::Closed(code, _) => assert_eq!(code, want, "{payload:?}"),
+            Event::Message(said) => panic!("{said}"),
+        }
+    }
+    check(&world, &[], 1000);
+    check(&world, b"\x03\xe8bye", 1000);
+    check(&world, &[3], 1002);
+    for code in [999_u16, 1005, 1006, 1015, 5000] {
+        check(&world, &code.to_be_bytes(), 1002);
+    }
+    check(&world, b"\x03\xe8\xff", 1007);
 }
 
 /// R59, R66

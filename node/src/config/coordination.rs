@@ -2,11 +2,11 @@
 
 use std::{fmt, path::PathBuf, str::FromStr};
 
-use coordinator::{Mode, STUN_DEFAULT};
+use coordinator::{Mode, Network, STUN_DEFAULT};
 
 use super::{Layers, chain::Role, keys, quote};
 
-/// STUN servers, TURN servers, seeds and origins that may be named.
+/// STUN servers, TURN servers, seeds, origins and proxies that may be named.
 const SERVERS_MAX: usize = 16;
 /// Rarer signs of life, and HTTP would take a connection for dead (`tls::SILENCE_MAX`).
 const HEARTBEAT_MS_MAX: u32 = 20_000;
@@ -36,6 +36,8 @@ pub struct CoordinatorConfig {
     pub public_url: Option<String>,
     /// Origins whose pages may ask; `*` is all.
     pub cors: Vec<String>,
+    /// Whose word is taken for the address of a client.
+    pub trusted_proxies: Vec<Network>,
     /// How much of everything.
     pub limits: SignalLimits,
 }
@@ -145,14 +147,15 @@ fn is_host(text: &str) -> bool {
         && port.is_none_or(|port| port.parse::<u16>().is_ok_and(|port| port != 0))
 }
 
+/// `stun:host`, with a port or the usual one (RFC 7064), or `host:port`.
 fn stun(text: &str) -> Result<String, String> {
-    let (scheme, at) = match text.split_once(':') {
-        Some((scheme @ ("stun" | "stuns"), at)) => (scheme, at),
-        Some(_) | None => ("stun", text),
-    };
-    match is_host(at) {
-        true => Ok(format!("{scheme}:{at}")),
-        false => Err("a STUN server is HOST:PORT, such as stun.l.google.com:19302".to_owned()),
+    match text.split_once(':') {
+        Some(("stun" | "stuns", at)) if is_host(at) => Ok(text.to_owned()),
+        // A word alone is more likely a mistake than a host.
+        Some(_) if is_host(text) => Ok(format!("stun:{text}")),
+        Some(_) | None => Err("a STUN server is stun:HOST:PORT or HOST:PORT, such as \
+                               stun:stun.l.google.com:19302"
+            .to_owned()),
     }
 }
 
@@ -227,6 +230,9 @@ pub(super) fn read(layers: &mut Layers, development: bool, role: Role) -> Coordi
                 Ok(origin) if !origin[8..].contains('/') => Ok(origin),
                 Ok(_) | Err(_) => Err("an origin, such as https://example.org, or *".to_owned()),
             },
+        }),
+        trusted_proxies: layers.list(&keys::TRUSTED_PROXIES, SERVERS_MAX, |text| {
+            text.parse().map_err(|_| "an address, or a network such as 10.0.0.0/8".to_owned())
         }),
         limits: limits(layers),
     }
@@ -318,7 +324,8 @@ mod tests {
         assert_eq!(stun(STUN_DEFAULT).as_deref(), Ok(STUN_DEFAULT));
         assert_eq!(stun("stuns:h:5349").as_deref(), Ok("stuns:h:5349"));
         assert_eq!(stun("[::1]:3478").as_deref(), Ok("stun:[::1]:3478"));
-        for wrong in ["", "stun:", "http://a", "a b", "a:99999", "[::1", "u@h:1"] {
+        assert_eq!(stun("stun:h").as_deref(), Ok("stun:h"));
+        for wrong in ["", "stun:", "junk", "a.b", "http://a", "a b", "a:99999", "[::1", "u@h:1"] {
             assert!(stun(wrong).is_err(), "{wrong} is taken");
         }
         assert_eq!(base_url("http://a:1/").as_deref(), Ok("http://a:1"));

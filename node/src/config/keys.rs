@@ -172,6 +172,8 @@ keys! {
         "Where peers reach this node's HTTP (default: as they asked, by the Host header)";
     CORS = "cors", List "ORIGIN":
         "Origin whose pages may use /webrtc and /nodes, repeatable (default: *, all)";
+    TRUSTED_PROXIES = "trusted-proxies", List "IP":
+        "Reverse proxy whose Forwarded and X-Forwarded-For headers are believed, an address or a network such as 10.0.0.0/8, repeatable (default: none)";
     ROOM_PEERS_MAX = "room-peers-max", Integer "N":
         "Peers in a room, 2 to 10000 (default: 50)";
     PEER_ROOMS_MAX = "peer-rooms-max", Integer "N":
@@ -198,7 +200,7 @@ keys! {
 pub const WEBRTC_HEADING: &str = "WebRTC Options (Server Mode)";
 
 /// The settings of the coordinator and of those who look for one.
-pub static WEBRTC: [&Key; 19] = [
+pub static WEBRTC: [&Key; 20] = [
     &SERVER,
     &NO_WEBRTC,
     &STUN,
@@ -210,6 +212,7 @@ pub static WEBRTC: [&Key; 19] = [
     &NETWORK_ID,
     &PUBLIC_URL,
     &CORS,
+    &TRUSTED_PROXIES,
     &ROOM_PEERS_MAX,
     &PEER_ROOMS_MAX,
     &ROOMS_MAX,

@@ -101,6 +101,7 @@ fn without_a_word_the_defaults_hold() {
             # network-id is not set
             # public-url is not set
             cors = ["*"]                              # default
+            trusted-proxies = []                      # default
             room-peers-max = 50                       # default
             peer-rooms-max = 32                       # default
             rooms-max = 10000                         # default
@@ -174,6 +175,7 @@ fn a_flag_beats_the_environment_beats_the_file_beats_the_default() {
             # network-id is not set
             # public-url is not set
             cors = ["*"]                              # default
+            trusted-proxies = []                      # default
             room-peers-max = 50                       # default
             peer-rooms-max = 32                       # default
             rooms-max = 10000                         # default
@@ -195,7 +197,8 @@ fn a_printed_configuration_read_as_a_file_is_the_same_configuration() {
                  decisions=unix:/run/d.sock log-format=json server=false no-webrtc=true \
                  stun=stun.example:1 stun=stuns:[::1]:2 turn=turn:u:p@w@h:3 auto-webrtc=false \
                  seed=http://a:1 turn-secret=/s coordinator-mode=required network-id=n.1 \
-                 public-url=https://b cors=https://c room-peers-max=9 stale-ms=40000";
+                 public-url=https://b cors=https://c \
+                 trusted-proxies=10.0.0.0/8 trusted-proxies=::1 room-peers-max=9 stale-ms=40000";
     let first = world(flags, "", None).expect("valid");
     let printed = render(&first);
     let second = world("", "NAMED=1", Some(&printed)).expect("what is printed can be read");
@@ -250,16 +253,18 @@ fn dev_serves_a_coordinator_and_start_does_with_a_flag() {
 #[test]
 fn a_coordinator_that_cannot_be_is_refused_with_the_way_out() {
     check(
-        "stun=http://a turn=turn:h:1 auto-webrtc=perhaps seed=a:1 coordinator-mode=closed cors=all heartbeat-ms=20000",
+        "stun=http://a turn=turn:h:1 stun=junk auto-webrtc=perhaps seed=a:1 coordinator-mode=closed cors=all trusted-proxies=10.0.0.0/33 heartbeat-ms=20000",
         "",
         None,
         expect![[r#"
-            --stun: `stun` cannot be `http://a`: a STUN server is HOST:PORT, such as stun.l.google.com:19302
+            --stun: `stun` cannot be `http://a`: a STUN server is stun:HOST:PORT or HOST:PORT, such as stun:stun.l.google.com:19302
+            --stun: `stun` cannot be `junk`: a STUN server is stun:HOST:PORT or HOST:PORT, such as stun:stun.l.google.com:19302
             --turn turn:h:1 names no user: write turn:USER:PASSWORD@HOST:PORT, or give --turn-secret FILE
             --auto-webrtc: `auto-webrtc` cannot be `perhaps`: say true or false
             --seed: `seed` cannot be `a:1`: an address such as http://192.0.2.1:8080
             --coordinator-mode: `coordinator-mode` cannot be `closed`: say open, signed or required
             --cors: `cors` cannot be `all`: an origin, such as https://example.org, or *
+            --trusted-proxies: `trusted-proxies` cannot be `10.0.0.0/33`: an address, or a network such as 10.0.0.0/8
             --stale-ms 30000 is less than two heartbeats of 20000 ms: a single lost one would end a peer
         "#]],
     );
