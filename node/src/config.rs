@@ -710,6 +710,4 @@ pub fn render(resolved: &Resolved) -> String {
 }
 
 #[cfg(test)]
-pub mod testing;
-#[cfg(test)]
 mod tests;
