@@ -2,29 +2,24 @@
 
 mod janus;
 mod livekit;
+pub mod process;
 pub mod programs;
 
-use std::fs::File;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
-use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 
+use self::process::{Home, Process};
 use crate::http::Base;
 use crate::signal::Target;
 use crate::signal::livekit::Access;
 
 /// How long a server may take to answer its first request.
 const READY_MAX: Duration = Duration::from_secs(20);
-/// How long it may take to end after SIGTERM; then it is killed.
-const STOP_MAX: Duration = Duration::from_secs(8);
-/// Lines of its log shown when it fails.
-const LOG_LINES: usize = 8;
 
 /// Which server.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -116,12 +111,8 @@ impl Place<'_> {
 pub struct Server {
     /// What clients speak to.
     pub target: Target,
-    child: Child,
-    home: PathBuf,
+    process: Process,
 }
-
-/// Homes made by this process.
-static HOMES: AtomicU32 = AtomicU32::new(0);
 
 impl Server {
     /// Starts `program` as a `kind` and waits until it answers.
@@ -133,30 +124,15 @@ impl Server {
     }
 
     fn try_start(kind: &Kind, program: &Path, place: Place<'_>) -> anyhow::Result<Self> {
-        let number = HOMES.fetch_add(1, Ordering::Relaxed);
-        let name = format!("sutantra-bench-{}-{number}", std::process::id());
-        let home = std::env::temp_dir().join(name);
-        std::fs::create_dir_all(&home)?;
-        let started = Self::spawn(kind, program, place, &home);
-        let (child, target) = match started {
-            Ok(started) => started,
-            Err(error) => {
-                // What could not be used need not be kept; the error is about something else.
-                let _removed = std::fs::remove_dir_all(&home);
-                return Err(error);
-            }
-        };
-        let mut server = Self { target, child, home };
+        let (process, target) = Self::spawn(kind, program, place)?;
+        let mut server = Self { target, process };
         server.wait_ready(kind)?;
         Ok(server)
     }
 
-    fn spawn(
-        kind: &Kind,
-        program: &Path,
-        place: Place<'_>,
-        home: &Path,
-    ) -> anyhow::Result<(Child, Target)> {
+    fn spawn(kind: &Kind, program: &Path, place: Place<'_>) -> anyhow::Result<(Process, Target)> {
+        let own = Home::new("sutantra-bench")?;
+        let home = own.path();
         let (http, udp) = free_ports()?;
         let http = SocketAddr::new(place.address, http);
         let base = Base::parse(&format!("http://{http}"))?;
@@ -189,27 +165,21 @@ impl Server {
                 Target::Janus(base)
             }
         };
-        let log = File::create(home.join("log"))?;
-        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         if let Some(adopt) = place.adopt {
             adopt(&mut command).context("into its network namespace")?;
         }
-        end_with_parent(&mut command);
-        let child = command.spawn().with_context(|| program.display().to_string())?;
-        Ok((child, target))
+        let process = Process::start(command, own);
+        Ok((process.with_context(|| program.display().to_string())?, target))
     }
 
     /// Its process.
     pub fn pid(&self) -> u32 {
-        self.child.id()
+        self.process.id()
     }
 
     /// The last lines that it said.
     pub fn log_tail(&self) -> String {
-        let log = std::fs::read(self.home.join("log")).unwrap_or_default();
-        let log = String::from_utf8_lossy(&log);
-        let lines: Vec<&str> = log.lines().collect();
-        lines[lines.len().saturating_sub(LOG_LINES)..].join("\n")
+        self.process.log_tail()
     }
 
     fn wait_ready(&mut self, kind: &Kind) -> anyhow::Result<()> {
@@ -219,35 +189,12 @@ impl Server {
             Kind::Reference | Kind::LiveKit => "/",
             Kind::Janus => "/janus/info",
         };
-        let until = Instant::now() + READY_MAX;
-        loop {
-            if let Some(status) = self.child.try_wait()? {
-                bail!("it ended with {status}:\n{}", self.log_tail());
-            }
-            let answer = self.target.base().request("GET", path, None, "");
-            if answer.is_ok_and(|answer| answer.status != 503) {
-                return Ok(());
-            }
-            if Instant::now() > until {
-                bail!("it does not answer:\n{}", self.log_tail());
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        let base = self.target.base();
+        self.process.wait(READY_MAX, "it does not answer", || {
+            let answer = base.request("GET", path, None, "");
+            answer.is_ok_and(|answer| answer.status != 503)
+        })
     }
-}
-
-/// Has the child be killed when the thread that starts it ends, however that happens: a comparison
-/// that is killed leaves no server behind.
-fn end_with_parent(command: &mut Command) {
-    let die_with_us = || {
-        // SAFETY: takes two integers, no memory; it may be called between fork and exec.
-        match unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) } {
-            0 => Ok(()),
-            _ => Err(io::Error::last_os_error()),
-        }
-    };
-    // SAFETY: the closure makes one system call and allocates nothing.
-    unsafe { command.pre_exec(die_with_us) };
 }
 
 impl NodeOptions {
@@ -264,22 +211,6 @@ impl NodeOptions {
             command.args(["--gather-us", &us.to_string()]);
         }
         command.args(&self.more);
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        // SAFETY: no memory is involved; the process is our child and not yet waited for, so its id
-        // is its own.
-        unsafe { libc::kill(self.child.id() as libc::pid_t, libc::SIGTERM) };
-        let until = Instant::now() + STOP_MAX;
-        while Instant::now() < until && matches!(self.child.try_wait(), Ok(None)) {
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        // After a drain in time both are without effect.
-        let _ended = self.child.kill();
-        let _reaped = self.child.wait();
-        let _removed = std::fs::remove_dir_all(&self.home);
     }
 }
 

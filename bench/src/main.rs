@@ -19,7 +19,7 @@ use bench::screen::Show;
 use bench::signal::Target;
 use bench::socket::Gro;
 use bench::trace::Trace;
-use bench::{find_max, html, interrupt, reference, rooms, span};
+use bench::{find_max, interrupt, reference, rooms, span};
 
 /// Load generator for WHIP and WHEP servers.
 #[derive(Parser)]
@@ -196,7 +196,7 @@ fn load(args: &LoadArgs) -> anyhow::Result<ExitCode> {
         write_file(path, serde_json::to_string_pretty(&report)? + "\n")?;
     }
     if let Some(path) = &args.html {
-        write_file(path, html::page(&report, &wrong, None))?;
+        write_file(path, load::page::page(&report, &wrong, None))?;
     }
     Ok(judged(&wrong))
 }
@@ -264,7 +264,9 @@ fn find_limit(
         write_file(path, serde_json::to_string_pretty(&json)? + "\n")?;
     }
     match (&args.html, &best) {
-        (Some(path), Some(report)) => write_file(path, html::page(report, &[], Some(&search)))?,
+        (Some(path), Some(report)) => {
+            write_file(path, load::page::page(report, &[], Some(&search)))?
+        }
         (Some(path), None) => eprintln!("{} is not written: no step was good", path.display()),
         (None, _) => {}
     }

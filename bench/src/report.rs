@@ -5,9 +5,9 @@ use std::fmt::{self, Display, Formatter};
 use serde::Serialize;
 
 use crate::histogram::Histogram;
+use crate::load::series::Sample;
 use crate::pay::Payments;
 use crate::payload::Kind;
-use crate::series::Sample;
 use crate::trace::Trace;
 use crate::viewer::Viewer;
 

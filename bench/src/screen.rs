@@ -3,21 +3,20 @@
 use std::collections::VecDeque;
 use std::fmt::Write as _;
 use std::io::{IsTerminal, Write};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::load::LoadConfig;
-use crate::series::{Phase, Sample};
-use crate::worker::Live;
+use crate::series::Phase;
 
 /// Between two pictures, and between two plain lines.
 const DRAW_EVERY: Duration = Duration::from_millis(250);
 const LINE_EVERY: Duration = Duration::from_secs(5);
 /// Samples of a sparkline.
-pub(crate) const SPARKS: usize = 40;
+const SPARKS: usize = 40;
 /// Widest picture; a narrower terminal gets a narrower one.
 const COLUMNS_MAX: usize = 100;
 const COLUMNS_MIN: usize = 40;
+/// Widest bar.
+const BAR_COLUMNS: usize = 60;
 const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 
 /// What is shown.
@@ -36,13 +35,13 @@ enum Face {
 }
 
 /// Standard error as a place for a picture that is drawn anew, or for a line now and then.
-pub(crate) struct Canvas {
+struct Canvas {
     face: Face,
     drawn: Option<Instant>,
 }
 
 /// What it is time for.
-pub(crate) enum Due {
+enum Due {
     /// Nothing.
     Nothing,
     /// A plain line.
@@ -52,7 +51,7 @@ pub(crate) enum Due {
 }
 
 impl Canvas {
-    pub(crate) fn new(show: Show) -> Self {
+    fn new(show: Show) -> Self {
         let face = match (std::io::stderr().is_terminal(), show) {
             (true, _) => Face::Picture { lines_drawn: 0 },
             (false, Show::Always) => Face::Lines { next: Instant::now() },
@@ -62,7 +61,7 @@ impl Canvas {
     }
 
     /// A phase begins.
-    pub(crate) fn enter(&mut self, phase: &str) {
+    fn enter(&mut self, phase: &str) {
         self.drawn = None;
         if let Face::Lines { next } = &mut self.face {
             *next = Instant::now() + LINE_EVERY;
@@ -70,7 +69,7 @@ impl Canvas {
         }
     }
 
-    pub(crate) fn due(&mut self) -> Due {
+    fn due(&mut self) -> Due {
         let now = Instant::now();
         match &mut self.face {
             Face::Lines { next } if now >= *next => {
@@ -85,7 +84,7 @@ impl Canvas {
         }
     }
 
-    pub(crate) fn put(&mut self, picture: &str) {
+    fn put(&mut self, picture: &str) {
         let Face::Picture { lines_drawn } = &mut self.face else { return };
         let mut out = String::new();
         if *lines_drawn > 0 {
@@ -101,37 +100,51 @@ impl Canvas {
     }
 
     /// Leaves the terminal as it was.
-    pub(crate) fn end(&mut self) {
+    fn end(&mut self) {
         self.put("");
         self.face = Face::Nothing;
     }
 }
 
+/// A row with a sparkline: its name, how it is read, its digits, its unit.
+pub(crate) type Row<S> = (&'static str, fn(&S) -> Option<f64>, usize, &'static str);
+
+/// What a run shows of itself, as it is now.
+pub(crate) trait Scene {
+    /// What is measured while it goes on.
+    type Sample: Copy + 'static;
+    /// Of the samples, each with its sparkline.
+    const ROWS: &'static [Row<Self::Sample>];
+
+    /// All in a plain line, with the last that was measured.
+    fn line(&self, last: Option<&Self::Sample>) -> String;
+
+    /// How much of a phase is done; `None` where its time tells.
+    fn share(&self, phase: Phase) -> Option<f64>;
+
+    /// Who is there, and what else is counted, a line each.
+    fn counts(&self) -> Vec<String>;
+}
+
 /// Draws on standard error: the report has standard output to itself.
-pub struct Screen {
+pub(crate) struct Screen<S> {
     canvas: Canvas,
     title: String,
-    viewers: usize,
+    phases: [Phase; 5],
     phase: Phase,
     phase_began: Instant,
     span: Option<Duration>,
-    samples: VecDeque<Sample>,
+    samples: VecDeque<S>,
 }
 
-impl Screen {
-    /// For one run.
-    pub fn new(show: Show, config: &LoadConfig) -> Self {
-        let rooms =
-            if config.rooms > 1 { format!("{} rooms × ", config.rooms) } else { String::new() };
-        let title = format!(
-            "{rooms}{} × {} -> {} viewers, {:?}",
-            config.publishers, config.trace_name, config.viewers, config.duration
-        );
+impl<S: Copy + 'static> Screen<S> {
+    /// For one run, that goes through these phases.
+    pub(crate) fn new(show: Show, title: String, phases: [Phase; 5]) -> Self {
         Self {
             canvas: Canvas::new(show),
             title,
-            viewers: config.all_viewers(),
-            phase: Phase::Publishing,
+            phases,
+            phase: phases[0],
             phase_began: Instant::now(),
             span: None,
             samples: VecDeque::new(),
@@ -139,13 +152,13 @@ impl Screen {
     }
 
     /// A phase begins.
-    pub fn enter(&mut self, phase: Phase, span: Option<Duration>) {
+    pub(crate) fn enter(&mut self, phase: Phase, span: Option<Duration>) {
         (self.phase, self.phase_began, self.span) = (phase, Instant::now(), span);
         self.canvas.enter(phase.name());
     }
 
     /// Something was measured.
-    pub fn sample(&mut self, sample: &Sample) {
+    pub(crate) fn sample(&mut self, sample: &S) {
         if self.samples.len() >= SPARKS {
             self.samples.pop_front();
         }
@@ -153,76 +166,39 @@ impl Screen {
     }
 
     /// Draws when it is time to.
-    pub fn draw(&mut self, live: &Live, asked: usize, refused: usize) {
+    pub(crate) fn draw(&mut self, scene: &impl Scene<Sample = S>) {
         match self.canvas.due() {
             Due::Nothing => {}
-            Due::Line => eprintln!("{}", self.line(live)),
+            Due::Line => {
+                eprintln!("{}: {}", self.phase.name(), scene.line(self.samples.back()));
+            }
             Due::Picture(columns) => {
-                let picture = self.picture(live, asked, refused, columns);
+                let picture = self.picture(scene, columns);
                 self.canvas.put(&picture);
             }
         }
     }
 
     /// Leaves the terminal as it was.
-    pub fn end(&mut self) {
+    pub(crate) fn end(&mut self) {
         self.canvas.end();
     }
 
-    fn line(&self, live: &Live) -> String {
-        let playing = load(&live.playing).saturating_sub(load(&live.departed));
-        let mut line = format!("{}: {playing} of {} play", self.phase.name(), self.viewers);
-        if let Some(sample) = self.samples.back() {
-            let _infallible = write!(
-                line,
-                ", {:.0} packets/s in, {:.0} out, {:.2} % missing, p99 {}, server {}, generator {:.2} cores",
-                sample.published_per_second,
-                sample.forwarded_per_second,
-                sample.missing_percent,
-                number(sample.latency_p99_ms, 2, " ms"),
-                number(sample.server_cores, 2, " cores"),
-                sample.generator_cores,
-            );
-        }
-        line
-    }
-
-    fn picture(&self, live: &Live, asked: usize, refused: usize, columns: usize) -> String {
-        let mut lines = vec![self.title.clone(), self.phases()];
-        let share = match (self.phase, self.span) {
-            (Phase::Joining, _) => load(&live.ready) as f64 / self.viewers.max(1) as f64,
-            (_, Some(span)) => {
-                self.phase_began.elapsed().as_secs_f64() / span.as_secs_f64().max(1e-9)
-            }
-            (_, None) => 0.0,
+    fn picture<C: Scene<Sample = S>>(&self, scene: &C, columns: usize) -> String {
+        let by_time = |span: Duration| {
+            self.phase_began.elapsed().as_secs_f64() / span.as_secs_f64().max(1e-9)
         };
-        lines.push(bar(share, columns.min(60)));
-        let playing = load(&live.playing).saturating_sub(load(&live.departed));
-        lines.push(format!(
-            "viewers    {asked} asked, {} connected, {playing} play, {refused} refused, {} ended, {} left",
-            load(&live.connected),
-            load(&live.ended),
-            load(&live.departed),
-        ));
-        type Value = fn(&Sample) -> Option<f64>;
-        let rows: [(&str, Value, usize, &str); 8] = [
-            ("in", |s| Some(s.published_per_second), 0, " packets/s"),
-            ("out", |s| Some(s.forwarded_per_second), 0, " packets/s"),
-            ("missing", |s| Some(s.missing_percent), 3, " %"),
-            ("latency", |s| s.latency_p99_ms, 2, " ms p99"),
-            ("cost", |s| s.us_per_packet, 2, " µs a packet"),
-            ("server", |s| s.server_cores, 2, " cores"),
-            ("memory", |s| s.rss_mib, 1, " MiB"),
-            ("generator", |s| Some(s.generator_cores), 2, " cores"),
-        ];
-        for (name, value, digits, unit) in rows {
+        let share = scene.share(self.phase).or(self.span.map(by_time)).unwrap_or(0.0);
+        let mut lines =
+            vec![self.title.clone(), self.phases(), bar(share, columns.min(BAR_COLUMNS))];
+        lines.extend(scene.counts());
+        for (name, value, digits, unit) in C::ROWS {
             let values: Vec<Option<f64>> = self.samples.iter().map(value).collect();
             let Some(last) = values.last().copied() else { continue };
-            if values.iter().all(Option::is_none) {
-                continue;
+            if values.iter().any(Option::is_some) {
+                let last = number(last, *digits, unit);
+                lines.push(format!("{name:<10} {last:<22} {}", sparks(&values)));
             }
-            let last = number(last, digits, unit);
-            lines.push(format!("{name:<10} {last:<22} {}", sparks(&values)));
         }
         let cut = |line: &String| line.chars().take(columns).collect::<String>() + "\n";
         lines.iter().map(cut).collect()
@@ -230,7 +206,7 @@ impl Screen {
 
     fn phases(&self) -> String {
         let mut line = String::new();
-        for phase in Phase::ALL {
+        for phase in self.phases {
             let (mark, name) = (if phase == self.phase { '●' } else { '○' }, phase.name());
             let _infallible = write!(line, "{mark} {name}  ");
         }
@@ -238,11 +214,12 @@ impl Screen {
     }
 }
 
+/// A value for people; a dash where there is none.
 pub(crate) fn number(value: Option<f64>, digits: usize, unit: &str) -> String {
     value.map_or_else(|| "–".to_owned(), |value| format!("{value:.digits$}{unit}"))
 }
 
-pub(crate) fn bar(share: f64, columns: usize) -> String {
+fn bar(share: f64, columns: usize) -> String {
     let room = columns.saturating_sub(7).max(1);
     let full = ((share.clamp(0.0, 1.0) * room as f64) as usize).min(room);
     format!(
@@ -254,7 +231,7 @@ pub(crate) fn bar(share: f64, columns: usize) -> String {
 }
 
 /// One character a value, from nothing to the largest of all.
-pub(crate) fn sparks(values: &[Option<f64>]) -> String {
+fn sparks(values: &[Option<f64>]) -> String {
     let largest = values.iter().flatten().copied().fold(0.0, f64::max);
     let spark = |value: &Option<f64>| match value {
         Some(value) if largest > 0.0 => {
@@ -275,10 +252,6 @@ fn terminal_columns() -> usize {
     let columns = if done == 0 && size.ws_col > 0 { usize::from(size.ws_col) } else { 80 };
     // The last column stays free: a full line would wrap and be counted once.
     columns.saturating_sub(1).clamp(COLUMNS_MIN, COLUMNS_MAX)
-}
-
-fn load(cell: &AtomicU64) -> u64 {
-    cell.load(Ordering::Relaxed)
 }
 
 #[cfg(test)]

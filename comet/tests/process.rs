@@ -1,5 +1,6 @@
 //! The real CometBFT as a child, with the applications that are built into it: `kvstore` in memory,
 //! `persistent_kvstore` on the disk, `noop`.
+#![allow(clippy::unwrap_used)] // A test may panic.
 
 use std::{
     env, fs,
@@ -8,7 +9,6 @@ use std::{
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Command, Stdio},
-    sync::atomic::{AtomicU32, Ordering},
     thread,
     time::{Duration, Instant},
 };
@@ -18,31 +18,10 @@ use comet::process::{
     State, prepare,
 };
 use serde_json::Value;
+use tempfile::TempDir;
 
 /// Longer than anything here takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
-
-struct TempDir(PathBuf);
-
-impl TempDir {
-    fn new() -> Self {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let path = env::temp_dir().join(format!("sutantra-comet-{}-{count}", std::process::id()));
-        fs::create_dir(&path).expect("the name is new");
-        Self(path)
-    }
-
-    fn path(&self, below: &str) -> PathBuf {
-        self.0.join(below)
-    }
-}
-
-impl Drop for TempDir {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
 
 fn binary() -> Binary {
     Binary::find(None).unwrap_or_else(|error| panic!("{error}"))
@@ -54,16 +33,16 @@ fn free_address() -> SocketAddr {
 
 /// A home with keys and a genesis of its own, and settings for it.
 fn home(dir: &TempDir, app: &str) -> Settings {
-    let init = Command::new(binary().path).args(["init", "--home"]).arg(&dir.0).output();
+    let init = Command::new(binary().path).args(["init", "--home"]).arg(dir.path()).output();
     assert!(init.expect("it runs").status.success());
     // What `init` leaves besides keys and genesis is ours to write.
-    fs::remove_dir_all(dir.path("data")).expect("made above");
-    fs::remove_file(dir.path(CONFIG_FILE)).expect("made above");
+    fs::remove_dir_all(dir.path().join("data")).expect("made above");
+    fs::remove_file(dir.path().join(CONFIG_FILE)).expect("made above");
     Settings {
         rpc: free_address(),
         p2p: free_address(),
         timeout_commit: Some(Duration::from_millis(50)),
-        ..Settings::new(&dir.0, app)
+        ..Settings::new(dir.path(), app)
     }
 }
 
@@ -132,7 +111,7 @@ fn failure(settings: &Settings) -> String {
 
 #[test]
 fn a_node_runs_stops_in_order_and_goes_on_where_it_was() {
-    let dir = TempDir::new();
+    let dir = TempDir::new().unwrap();
     let settings = home(&dir, "persistent_kvstore");
     let mut comet = spawn(&settings);
     wait("height 3", || height(settings.rpc) >= 3);
@@ -140,7 +119,7 @@ fn a_node_runs_stops_in_order_and_goes_on_where_it_was() {
     comet.stop();
     assert_eq!((comet.state(), comet.pid(), comet.restarts()), (State::Stopped, None, 0));
     assert!(!lives(pid));
-    let log = fs::read_to_string(dir.path(LOG_FILE)).expect("written");
+    let log = fs::read_to_string(dir.path().join(LOG_FILE)).expect("written");
     assert!(log.contains("Started node") && log.contains("Closing statestore"), "{log}");
 
     let comet = spawn(&settings);
@@ -152,7 +131,7 @@ fn a_node_runs_stops_in_order_and_goes_on_where_it_was() {
 
 #[test]
 fn a_node_that_is_killed_starts_again_by_itself() {
-    let dir = TempDir::new();
+    let dir = TempDir::new().unwrap();
     let settings = home(&dir, "persistent_kvstore");
     let comet = spawn(&settings);
     wait("height 2", || height(settings.rpc) >= 2);
@@ -177,11 +156,11 @@ fn a_parent() {
 
 #[test]
 fn a_node_dies_with_the_process_that_started_it() {
-    let dir = TempDir::new();
+    let dir = TempDir::new().unwrap();
     home(&dir, "kvstore");
     let mut parent = Command::new(env::current_exe().expect("a test"))
         .args(["--exact", "a_parent", "--nocapture"])
-        .env("SUTANTRA_TEST_PARENT_HOME", &dir.0)
+        .env("SUTANTRA_TEST_PARENT_HOME", dir.path())
         .stdout(Stdio::piped())
         .spawn()
         .expect("it runs");
@@ -199,10 +178,10 @@ fn a_node_dies_with_the_process_that_started_it() {
 
 #[test]
 fn the_operators_config_is_written_once_and_obeyed() {
-    let dir = TempDir::new();
+    let dir = TempDir::new().unwrap();
     let settings = Settings { moniker: Some("anna's node".to_owned()), ..home(&dir, "kvstore") };
     prepare(&binary(), &settings).expect("it can be");
-    let path = dir.path(CONFIG_FILE);
+    let path = dir.path().join(CONFIG_FILE);
     let text = fs::read_to_string(&path).expect("written");
     for line in [
         "moniker = \"anna's node\"",
@@ -233,10 +212,10 @@ fn the_operators_config_is_written_once_and_obeyed() {
 
 #[test]
 fn a_wrong_value_in_the_config_is_named() {
-    let dir = TempDir::new();
+    let dir = TempDir::new().unwrap();
     let settings = home(&dir, "kvstore");
     prepare(&binary(), &settings).expect("it can be");
-    let path = dir.path(CONFIG_FILE);
+    let path = dir.path().join(CONFIG_FILE);
     let text = fs::read_to_string(&path).expect("written");
     fs::write(&path, text.replace("size = 50000", "size = \"much\"")).expect("ours");
     let sentence = failure(&settings);
@@ -245,13 +224,13 @@ fn a_wrong_value_in_the_config_is_named() {
 
 #[test]
 fn what_would_go_wrong_is_refused_before_the_start() {
-    let dir = TempDir::new();
+    let dir = TempDir::new().unwrap();
     let settings = home(&dir, "persistent_kvstore");
     let taken = TcpListener::bind(settings.p2p).expect("free");
     refused(&settings, "choose another address with --p2p");
     drop(taken);
-    let key = dir.path("config/node_key.json");
-    let elsewhere = dir.path("node_key.json");
+    let key = dir.path().join("config/node_key.json");
+    let elsewhere = dir.path().join("node_key.json");
     fs::rename(&key, &elsewhere).expect("ours");
     refused(&settings, "node_key.json is missing");
     fs::rename(&elsewhere, &key).expect("ours");
@@ -261,7 +240,7 @@ fn what_would_go_wrong_is_refused_before_the_start() {
     comet.stop();
 
     // CometBFT itself would start, with the genesis that it remembers.
-    let genesis = dir.path("config/genesis.json");
+    let genesis = dir.path().join("config/genesis.json");
     let text = fs::read_to_string(&genesis).expect("ours");
     let doc: Value = serde_json::from_str(&text).expect("JSON");
     let id = doc["chain_id"].as_str().expect("an id");
@@ -274,13 +253,13 @@ fn what_would_go_wrong_is_refused_before_the_start() {
     fs::write(&genesis, doc.to_string()).expect("ours");
     prepare(&binary(), &settings).expect("nothing has changed");
 
-    fs::remove_file(dir.path("data/priv_validator_state.json")).expect("ours");
+    fs::remove_file(dir.path().join("data/priv_validator_state.json")).expect("ours");
     refused(&settings, "it could sign twice");
 }
 
 #[test]
 fn a_home_that_another_comet_works_on_is_refused() {
-    let dir = TempDir::new();
+    let dir = TempDir::new().unwrap();
     let settings = home(&dir, "kvstore");
     let _first = spawn(&settings);
     let second = Settings { rpc: free_address(), p2p: free_address(), ..settings };
@@ -290,12 +269,12 @@ fn a_home_that_another_comet_works_on_is_refused() {
 
 #[test]
 fn an_application_ahead_of_its_engine_is_refused_at_once() {
-    let dir = TempDir::new();
+    let dir = TempDir::new().unwrap();
     let settings = home(&dir, "persistent_kvstore");
     let mut comet = spawn(&settings);
     wait("a block", || height(settings.rpc) >= 2);
     comet.stop();
-    let entries = fs::read_dir(dir.path("data")).expect("ours").flatten();
+    let entries = fs::read_dir(dir.path().join("data")).expect("ours").flatten();
     for entry in entries.filter(|entry| entry.file_name() != "kvstore.db") {
         let path = entry.path();
         let removed =
@@ -311,7 +290,7 @@ fn an_application_ahead_of_its_engine_is_refused_at_once() {
 
 #[test]
 fn an_application_that_computes_another_state_is_refused_at_once() {
-    let dir = TempDir::new();
+    let dir = TempDir::new().unwrap();
     let settings = home(&dir, "persistent_kvstore");
     let mut comet = spawn(&settings);
     wait("a block", || height(settings.rpc) >= 2);
@@ -322,10 +301,10 @@ fn an_application_that_computes_another_state_is_refused_at_once() {
 
 #[test]
 fn a_validator_that_may_have_signed_already_says_so_and_signs_nothing() {
-    let dir = TempDir::new();
+    let dir = TempDir::new().unwrap();
     let settings = home(&dir, "kvstore");
     prepare(&binary(), &settings).expect("it can be");
-    let state = dir.path("data/priv_validator_state.json");
+    let state = dir.path().join("data/priv_validator_state.json");
     fs::write(state, r#"{"height":"500","round":0,"step":3}"#).expect("ours");
     let comet = spawn(&settings);
     wait("the warning", || comet.warning().is_some());
@@ -335,7 +314,7 @@ fn a_validator_that_may_have_signed_already_says_so_and_signs_nothing() {
 }
 
 fn script(dir: &TempDir, name: &str, text: &str) -> PathBuf {
-    let path = dir.path(name);
+    let path = dir.path().join(name);
     // Written by another process: a file that this one has open for writing cannot be run, and a
     // child of another test may hold it open for a moment.
     let mut cp = Command::new("sh")
@@ -352,7 +331,7 @@ fn script(dir: &TempDir, name: &str, text: &str) -> PathBuf {
 
 #[test]
 fn a_program_that_dies_at_once_is_given_up_with_its_last_words() {
-    let dir = TempDir::new();
+    let dir = TempDir::new().unwrap();
     let settings = home(&dir, "kvstore");
     prepare(&binary(), &settings).expect("it can be");
     let text = "[ $1 = version ] && exec echo 0.38.1\necho 'panic: out of luck'\nexit 2";
@@ -366,18 +345,18 @@ fn a_program_that_dies_at_once_is_given_up_with_its_last_words() {
 
 #[test]
 fn the_program_is_found_in_order_and_a_wrong_one_is_named() {
-    let dir = TempDir::new();
+    let dir = TempDir::new().unwrap();
     let (good, old) = ("echo 0.39.4", "echo 1.0.1");
-    fs::create_dir_all(dir.path("src/.tools")).expect("ours");
-    fs::create_dir_all(dir.path("src/deep/down")).expect("ours");
-    fs::create_dir_all(dir.path("bin")).expect("ours");
+    fs::create_dir_all(dir.path().join("src/.tools")).expect("ours");
+    fs::create_dir_all(dir.path().join("src/deep/down")).expect("ours");
+    fs::create_dir_all(dir.path().join("bin")).expect("ours");
     let none = |_: &str| None;
     let places = |path: &Path| Places {
         env: &none,
         current_dir: Some(path.to_owned()),
-        executable: Some(dir.path("bin/sutantra-node")),
+        executable: Some(dir.path().join("bin/sutantra-node")),
     };
-    let deep = dir.path("src/deep/down");
+    let deep = dir.path().join("src/deep/down");
     let find = |given: Option<&Path>| Binary::find_in(given, &places(&deep));
     let error = find(None).expect_err("nothing is there").to_string();
     assert!(error.contains("cargo xtask tools") && error.contains("go install"), "{error}");
@@ -389,7 +368,7 @@ fn the_program_is_found_in_order_and_a_wrong_one_is_named() {
     assert_eq!(find(None).expect("the checkout's").path, tools);
     // What is named is meant.
     assert!(matches!(find(Some(&beside)), Err(BinaryError::Unsuitable { .. })));
-    let missing = dir.path("nowhere");
+    let missing = dir.path().join("nowhere");
     assert!(matches!(find(Some(&missing)), Err(BinaryError::Missing { .. })));
     let mute = script(&dir, "mute", "true");
     let error = find(Some(&mute)).expect_err("no version").to_string();

@@ -5,12 +5,7 @@
 use std::{
     io::{Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
-    path::PathBuf,
-    sync::{
-        Arc,
-        atomic::{AtomicU32, Ordering},
-        mpsc,
-    },
+    sync::{Arc, mpsc},
     thread,
     time::{Duration, Instant},
 };
@@ -27,6 +22,7 @@ use consensus_abci::{
     engine::{Engine, EngineConfig, Genesis, NodeKey, ValidatorKey},
 };
 use serde_json::{Value, json};
+use tempfile::TempDir;
 use tokio::{net::TcpSocket, runtime::Runtime};
 
 const CHAIN_ID: &str = "rpc-test-1";
@@ -40,17 +36,13 @@ struct Chain {
     serving: Option<Runtime>,
     /// Bound and never listening: nobody else gets the port while the RPC is closed.
     port: TcpSocket,
-    dir: PathBuf,
+    _home: TempDir,
 }
 
 impl Chain {
     fn start() -> Self {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("sutantra-rpc-{}-{count}", std::process::id());
-        let dir = std::env::temp_dir().join(name);
-        let _ = std::fs::remove_dir_all(&dir);
-        std::fs::create_dir_all(&dir).unwrap();
+        let home = TempDir::new().unwrap();
+        let dir = home.path();
         let account = GenesisAccount { account: id(), balance: Balance::of(1_000_000_000_000_000) };
         let state = AppState {
             params: Params::for_tests(),
@@ -76,7 +68,7 @@ impl Chain {
         config.empty_block_interval = Duration::from_millis(20);
         let engine = Engine::start(config, app.clone()).unwrap();
         let port = bound("127.0.0.1:0".parse().unwrap());
-        let mut chain = Self { engine, app, serving: None, port, dir };
+        let mut chain = Self { engine, app, serving: None, port, _home: home };
         chain.serve();
         chain
     }
@@ -151,7 +143,6 @@ impl Drop for Chain {
         if let Some(runtime) = self.serving.take() {
             runtime.shutdown_background();
         }
-        let _ = std::fs::remove_dir_all(&self.dir);
     }
 }
 

@@ -11,16 +11,19 @@ use std::{
 pub mod chain;
 pub mod coordination;
 pub mod endpoints;
+mod error;
 pub mod file;
 pub mod home;
 pub mod keys;
+mod layers;
 pub mod money;
 pub mod stamp;
 
 use chain::{ChainConfig, Role};
 use coordination::CoordinatorConfig;
-use keys::{Key, Kind};
-
+pub use error::{ConfigError, Origin};
+use keys::Key;
+use layers::{Layers, default_home, quote};
 use money::MoneyLimits;
 use sfu::Runs;
 use sfu::limits::SESSIONS_PER_SHARD_MAX;
@@ -126,112 +129,6 @@ pub enum LogFormat {
     Json,
 }
 
-/// Where a value comes from, weakest last.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Origin {
-    /// Command line.
-    Flag(&'static str),
-    /// Environment.
-    Env(String),
-    /// Configuration file and line.
-    File(PathBuf, usize),
-    /// Nobody said anything.
-    Default,
-}
-
-impl fmt::Display for Origin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Flag(name) => write!(f, "--{name}"),
-            Self::Env(name) => write!(f, "{name}"),
-            Self::File(path, line) => write!(f, "{}:{line}", path.display()),
-            Self::Default => write!(f, "default"),
-        }
-    }
-}
-
-/// What is wrong with the configuration; each sentence says where.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ConfigError {
-    /// The file is there or was named, and cannot be read.
-    #[error("{}: {reason}", path.display())]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// What the system says.
-        reason: String,
-    },
-    /// Not TOML.
-    #[error("{}:{line}: {message}", path.display())]
-    Syntax {
-        /// The file.
-        path: PathBuf,
-        /// Counted from 1.
-        line: usize,
-        /// What the parser says.
-        message: String,
-    },
-    /// A key that nobody reads would be a setting that silently does nothing.
-    #[error("{}:{line}: unknown key `{name}`; {}", path.display(), meant(*suggestion))]
-    UnknownKey {
-        /// The file.
-        path: PathBuf,
-        /// Counted from 1.
-        line: usize,
-        /// As written.
-        name: String,
-        /// A known key that is spelled much like it.
-        suggestion: Option<&'static str>,
-    },
-    /// A known key with a value of another type.
-    #[error("{}:{line}: `{name}` must be {need}, not {got}", path.display())]
-    WrongType {
-        /// The file.
-        path: PathBuf,
-        /// Counted from 1.
-        line: usize,
-        /// The key.
-        name: &'static str,
-        /// Type needed.
-        need: &'static str,
-        /// Type given.
-        got: &'static str,
-    },
-    /// A value that cannot be.
-    #[error("{origin}: `{name}` cannot be `{value}`: {reason}")]
-    Invalid {
-        /// Who said it.
-        origin: Origin,
-        /// The key.
-        name: &'static str,
-        /// As given.
-        value: String,
-        /// What would be right.
-        reason: String,
-    },
-    /// Two settings, each right alone.
-    #[error("{0}")]
-    Conflict(String),
-}
-
-fn meant(suggestion: Option<&str>) -> String {
-    match suggestion {
-        Some(name) => format!("did you mean `{name}`?"),
-        None => "`sutantra-node config print` lists them all".to_owned(),
-    }
-}
-
-impl ConfigError {
-    fn line(&self) -> usize {
-        match self {
-            Self::Syntax { line, .. }
-            | Self::UnknownKey { line, .. }
-            | Self::WrongType { line, .. } => *line,
-            Self::Unreadable { .. } | Self::Invalid { .. } | Self::Conflict(_) => 0,
-        }
-    }
-}
-
 /// Flags as given: key name to values.
 pub type Flags = BTreeMap<&'static str, Vec<String>>;
 
@@ -287,126 +184,8 @@ pub fn resolve(
     layers.finish(around, file.map(|_| path))
 }
 
-/// What was said about each key, strongest voice only, and what was wrong with it.
-struct Layers {
-    given: BTreeMap<&'static str, (Vec<String>, Origin)>,
-    rows: Vec<(&'static Key, Option<String>, Origin)>,
-    errors: Vec<ConfigError>,
-}
-
 impl Layers {
-    fn new(flags: &Flags, env: &dyn Fn(&str) -> Option<String>) -> Self {
-        let (mut given, mut errors) = (BTreeMap::new(), Vec::new());
-        for key in keys::ALL {
-            if let Some(values) = flags.get(key.name) {
-                given.insert(key.name, (values.clone(), Origin::Flag(key.name)));
-                continue;
-            }
-            let mut said = key.names().filter_map(|name| {
-                let name = Key::env_name(name);
-                env(&name).map(|value| (name, value))
-            });
-            let Some((name, value)) = said.next() else { continue };
-            if let Some((other, _)) = said.next() {
-                errors.push(ConfigError::Conflict(format!(
-                    "{name} and {other} are the same setting: unset one"
-                )));
-            }
-            let values = match key.kind {
-                Kind::List if value.trim().is_empty() => Vec::new(),
-                Kind::List => value.split(',').map(|item| item.trim().to_owned()).collect(),
-                Kind::Text | Kind::Integer | Kind::Switch | Kind::Answer => vec![value],
-            };
-            given.insert(key.name, (values, Origin::Env(name)));
-        }
-        Self { given, rows: Vec::new(), errors }
-    }
-
-    fn add_file(&mut self, path: &Path, entries: Vec<file::Entry>, named: bool) {
-        for file::Entry { key, values, line } in entries {
-            if key == &keys::HOME && !named {
-                self.errors.push(ConfigError::Invalid {
-                    origin: Origin::File(path.to_owned(), line),
-                    name: key.name,
-                    value: values.concat(),
-                    reason: "this file was found through the home, so it cannot move the home; \
-                             start with --config FILE or --home DIR"
-                        .to_owned(),
-                });
-                continue;
-            }
-            let origin = Origin::File(path.to_owned(), line);
-            self.given.entry(key.name).or_insert((values, origin));
-        }
-    }
-
-    fn home(&self, env: &dyn Fn(&str) -> Option<String>) -> Result<PathBuf, Vec<ConfigError>> {
-        if let Some((values, _)) = self.given.get(keys::HOME.name) {
-            return Ok(PathBuf::from(values.concat()));
-        }
-        default_home(env).ok_or_else(|| {
-            vec![ConfigError::Conflict(
-                "neither HOME nor XDG_DATA_HOME is set: say where keys are kept with --home DIR"
-                    .to_owned(),
-            )]
-        })
-    }
-
-    /// Reads one setting; an error is noted and the default stands in until the end.
-    fn one<T>(
-        &mut self,
-        key: &'static Key,
-        default: T,
-        show: impl Fn(&T) -> Option<String>,
-        parse: impl Fn(&str) -> Result<T, String>,
-    ) -> T {
-        let (value, origin) = match self.given.get(key.name) {
-            None => (default, Origin::Default),
-            Some((values, origin)) => {
-                let text = values.last().map_or("", String::as_str);
-                let value = parse(text).unwrap_or_else(|reason| {
-                    let (origin, value) = (origin.clone(), text.to_owned());
-                    self.errors.push(ConfigError::Invalid {
-                        origin,
-                        name: key.name,
-                        value,
-                        reason,
-                    });
-                    default
-                });
-                (value, origin.clone())
-            }
-        };
-        self.rows.push((key, show(&value), origin));
-        value
-    }
-
-    fn switch(&mut self, key: &'static Key) -> bool {
-        self.switch_or(key, false)
-    }
-
-    fn switch_or(&mut self, key: &'static Key, default: bool) -> bool {
-        self.one(
-            key,
-            default,
-            |value| Some(value.to_string()),
-            |text| match text {
-                "true" | "1" | "yes" | "on" => Ok(true),
-                "false" | "0" | "no" | "off" => Ok(false),
-                _ => Err("say true or false".to_owned()),
-            },
-        )
-    }
-
-    fn path(&mut self, key: &'static Key) -> Option<PathBuf> {
-        let show =
-            |value: &Option<PathBuf>| value.as_ref().map(|path| quote(&path.to_string_lossy()));
-        self.one(key, None, show, |text| match text {
-            "" => Err("give the path of a file".to_owned()),
-            _ => Ok(Some(PathBuf::from(text))),
-        })
-    }
-
+    /// All settings, read one after the other.
     fn finish(
         mut self,
         around: &Surroundings,
@@ -616,55 +395,6 @@ impl Layers {
             Err(_) => Err("an IPv4 or IPv6 address, without a port".to_owned()),
         })
     }
-
-    /// Reads a list: each value once, at most `max` of them.
-    fn list<T: fmt::Display + PartialEq>(
-        &mut self,
-        key: &'static Key,
-        max: usize,
-        parse: impl Fn(&str) -> Result<T, String>,
-    ) -> Vec<T> {
-        self.list_or(key, max, &[], parse)
-    }
-
-    /// As [`Layers::list`], with what is read where nobody gives any; an empty list is given too.
-    fn list_or<T: fmt::Display + PartialEq>(
-        &mut self,
-        key: &'static Key,
-        max: usize,
-        default: &[&str],
-        parse: impl Fn(&str) -> Result<T, String>,
-    ) -> Vec<T> {
-        let usual = || (default.iter().map(|&text| text.to_owned()).collect(), Origin::Default);
-        let (texts, origin) = self.given.get(key.name).cloned().unwrap_or_else(usual);
-        let mut values = Vec::new();
-        for text in texts {
-            let parsed = match parse(&text) {
-                Ok(value) if values.contains(&value) => continue,
-                Ok(_) if values.len() == max => Err(format!("at most {max} of them")),
-                parsed => parsed,
-            };
-            match parsed {
-                Ok(value) => values.push(value),
-                Err(reason) => {
-                    let origin = origin.clone();
-                    self.errors.push(ConfigError::Invalid {
-                        origin,
-                        name: key.name,
-                        value: text,
-                        reason,
-                    });
-                }
-            }
-        }
-        let shown: Vec<_> = values.iter().map(|value| quote(&value.to_string())).collect();
-        self.rows.push((key, Some(format!("[{}]", shown.join(", "))), origin));
-        values
-    }
-
-    fn conflict(&mut self, sentence: &str) {
-        self.errors.push(ConfigError::Conflict(sentence.to_owned()));
-    }
 }
 
 fn parse_http(text: &str) -> Result<SocketAddr, String> {
@@ -674,21 +404,6 @@ fn parse_http(text: &str) -> Result<SocketAddr, String> {
     }
     text.parse()
         .map_err(|_| "an address with a port, such as 127.0.0.1:8080 or [::]:8080".to_owned())
-}
-
-/// The XDG data directory (an `XDG_DATA_HOME` that is not absolute is ignored, as the XDG base
-/// directory specification asks).
-fn default_home(env: &dyn Fn(&str) -> Option<String>) -> Option<PathBuf> {
-    let set = |name| env(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    set("XDG_DATA_HOME")
-        .filter(|path| path.is_absolute())
-        .or_else(|| set("HOME").map(|home| home.join(".local/share")))
-        .map(|data| data.join("sutantra"))
-}
-
-/// A TOML basic string.
-fn quote(text: &str) -> String {
-    toml::Value::String(text.to_owned()).to_string()
 }
 
 /// The effective configuration as a file that could be read again, each origin beside its value.
@@ -709,7 +424,5 @@ pub fn render(resolved: &Resolved) -> String {
     out
 }
 
-#[cfg(test)]
-pub mod testing;
 #[cfg(test)]
 mod tests;

@@ -242,11 +242,10 @@ fn exchange(authority: &str, request: &[u8]) -> io::Result<Vec<u8>> {
 mod tests {
     use std::{net::TcpListener, thread};
 
+    use tempfile::TempDir;
+
     use super::*;
-    use crate::{
-        admission::{Admission, AdmissionRequest, Refused},
-        config::testing::TempDir,
-    };
+    use crate::admission::{Admission, AdmissionRequest, Refused};
 
     #[test]
     fn a_time_is_a_number_and_a_unit() {
@@ -280,7 +279,7 @@ mod tests {
     /// R121
     #[test]
     fn a_granted_token_opens_until_it_is_revoked_with_no_node_running() {
-        let home = TempDir::new();
+        let home = TempDir::new().unwrap();
         let token =
             grant(home.path(), "demo", Role::Subscribe, "10m", None, 1_000).expect("granted");
         let ask = || {
@@ -302,7 +301,7 @@ mod tests {
 
     #[test]
     fn only_tokens_of_the_home_are_taken_back() {
-        let (home, other) = (TempDir::new(), TempDir::new());
+        let (home, other) = (TempDir::new().unwrap(), TempDir::new().unwrap());
         let foreign = grant(other.path(), "demo", Role::Publish, "10m", None, 1).expect("granted");
         let target = RevokeTarget::Token(foreign.to_bearer());
         let refused = revocation(home.path(), &target, 2);
@@ -317,7 +316,7 @@ mod tests {
 
     #[test]
     fn the_node_that_runs_on_the_home_is_told() {
-        let dir = TempDir::new();
+        let dir = TempDir::new().unwrap();
         let mut held = Home::open(dir.path()).expect("free");
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let url = format!("http://{}", listener.local_addr().expect("bound"));

@@ -162,8 +162,9 @@ fn monotonic_us() -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use tempfile::TempDir;
+
     use super::*;
-    use crate::config::testing::TempDir;
 
     struct Manager(UnixDatagram);
 
@@ -195,7 +196,7 @@ mod tests {
     /// R111
     #[test]
     fn a_service_manager_is_told_by_path_and_by_abstract_name() {
-        let dir = TempDir::new();
+        let dir = TempDir::new().unwrap();
         let path = dir.path().join("notify");
         check(UnixDatagram::bind(&path).expect("ours"), path.to_str().expect("text"));
         let name = format!("sutantra-test-{}", std::process::id());
@@ -205,7 +206,7 @@ mod tests {
 
     #[test]
     fn the_watchdog_beats_while_the_node_lives_and_only_then() {
-        let dir = TempDir::new();
+        let dir = TempDir::new().unwrap();
         let path = dir.path().join("notify");
         let manager = Manager(UnixDatagram::bind(&path).expect("ours"));
         let line = Notifier::connect(path.to_str().expect("text")).expect("it listens");

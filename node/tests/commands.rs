@@ -1,15 +1,16 @@
 //! The operator's commands from outside: a home that `init` makes, the node that `start` runs on it,
 //! transactions, questions with their proofs, and an endpoint that lies.
+#![allow(clippy::unwrap_used)] // A test may panic.
 
 use std::{
-    env, fs,
+    fs,
     io::{BufRead, BufReader, Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU32, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     thread,
     time::Duration,
@@ -17,29 +18,12 @@ use std::{
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
 /// Longest time that a peer of the test's proxy may be silent.
 const SILENCE: Duration = Duration::from_secs(10);
 /// An account that the chain does not know at the start.
 const STRANGER: &str = "0707070707070707070707070707070707070707070707070707070707070707";
-
-struct TempDir(PathBuf);
-
-impl TempDir {
-    fn new() -> Self {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let path = env::temp_dir().join(format!("sutantra-cmd-{}-{count}", std::process::id()));
-        fs::create_dir(&path).expect("the name is new");
-        Self(path)
-    }
-}
-
-impl Drop for TempDir {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
 
 /// Exit code, stdout, stderr.
 struct Done(i32, String, String);
@@ -105,10 +89,10 @@ impl Drop for World {
 
 impl World {
     fn start() -> Self {
-        let dir = TempDir::new();
-        let home = dir.0.join("home");
+        let dir = TempDir::new().unwrap();
+        let home = dir.path().join("home");
         run(&home, "init alice --chain-id sutantra-test-1", "").ok();
-        let log = fs::File::create(dir.0.join("node.log")).expect("ours");
+        let log = fs::File::create(dir.path().join("node.log")).expect("ours");
         let words = "start --http 127.0.0.1:0 --rpc 127.0.0.1:0 --udp-port 0 --media-ip 127.0.0.1 --shards 1";
         let mut command = command(&home);
         command.args(words.split_whitespace()).arg("--home").arg(&home);
@@ -117,7 +101,7 @@ impl World {
         let mut screen = String::new();
         while !screen.contains("Ctrl-C") {
             let read = lines.read_line(&mut screen).expect("text");
-            let log = || fs::read_to_string(dir.0.join("node.log")).unwrap_or_default();
+            let log = || fs::read_to_string(dir.path().join("node.log")).unwrap_or_default();
             assert_ne!(read, 0, "no screen: {screen}\n{}", log());
         }
         let (_, rpc) = screen.split_once("RPC at http://").expect("the RPC's address");
@@ -129,7 +113,7 @@ impl World {
     }
 
     fn home(&self) -> PathBuf {
-        self.dir.0.join("home")
+        self.dir.path().join("home")
     }
 
     fn run(&self, words: &str) -> Done {
@@ -316,7 +300,7 @@ fn an_operator_makes_a_home_asks_with_proofs_and_sends_what_was_signed_elsewhere
     let decoded = run(&world.home(), "tx decode -", &made.1).json();
     assert_eq!((&decoded["signed"], &decoded["kind"]), (&json!(false), &json!("register_stream")));
     let signed = run(&world.home(), "tx sign - --from creator", &made.ok()).ok();
-    let file = world.dir.0.join("signed.json");
+    let file = world.dir.path().join("signed.json");
     fs::write(&file, signed.replace("Tests", "Jests")).expect("ours");
     let broadcast = format!("broadcast {}", file.display());
     world.tx(&broadcast).refused("signature");
@@ -347,7 +331,7 @@ fn an_operator_makes_a_home_asks_with_proofs_and_sends_what_was_signed_elsewhere
     assert!(status["rpc"]["peers"].is_u64(), "{status}");
     let screen = world.run("status").ok();
     assert!(screen.contains("wrong    nothing"), "{screen}");
-    let elsewhere = world.dir.0.join("elsewhere");
+    let elsewhere = world.dir.path().join("elsewhere");
     run(&elsewhere, "status", "").refused("no node runs on");
 }
 
@@ -381,8 +365,8 @@ fn an_endpoint_that_lies_is_caught_and_named() {
 /// R112
 #[test]
 fn keys_are_added_copied_and_come_back_with_their_passphrase_alone() {
-    let dir = TempDir::new();
-    let (home, other) = (dir.0.join("home"), dir.0.join("other"));
+    let dir = TempDir::new().unwrap();
+    let (home, other) = (dir.path().join("home"), dir.path().join("other"));
     run(&home, "keys list", "").refused("no keys yet");
     run(&home, "init alice", "").ok();
     let added = run(&home, "keys add savings", "").ok();
@@ -396,16 +380,16 @@ fn keys_are_added_copied_and_come_back_with_their_passphrase_alone() {
     let imported = run(&other, "keys import savings", &words).ok();
     assert!(imported.contains(account.trim()), "{imported}");
 
-    let (passphrase, wrong) = (dir.0.join("passphrase"), dir.0.join("wrong"));
+    let (passphrase, wrong) = (dir.path().join("passphrase"), dir.path().join("wrong"));
     fs::write(&passphrase, "correct horse battery\n").expect("ours");
     fs::write(&wrong, "correct horse batterz\n").expect("ours");
     let with = |file: &Path| format!("--passphrase-file {}", file.display());
-    let backup = dir.0.join("backup");
+    let backup = dir.path().join("backup");
     let makes = format!("keys backup {} {}", backup.display(), with(&passphrase));
     let said = run(&home, &makes, "").ok();
     assert!(said.contains("priv_validator_key.json") && !said.contains("priv_validator_state"));
     run(&home, &makes, "").refused("is there already");
-    let third = dir.0.join("third");
+    let third = dir.path().join("third");
     let takes = format!("keys restore {}", backup.display());
     run(&third, &format!("{takes} {}", with(&wrong)), "").refused("passphrase is wrong");
     assert!(!third.exists());
@@ -422,14 +406,14 @@ fn keys_are_added_copied_and_come_back_with_their_passphrase_alone() {
 
 #[test]
 fn this_program_tells_its_versions_and_completes_in_a_shell() {
-    let dir = TempDir::new();
-    let output = command(&dir.0).args(["version", "--long"]).output().expect("it runs");
+    let dir = TempDir::new().unwrap();
+    let output = command(dir.path()).args(["version", "--long"]).output().expect("it runs");
     let text = String::from_utf8(output.stdout).expect("text");
     for row in ["commit", "rustc", "ABCI       2.0", "block      11", "CometBFT"] {
         assert!(text.contains(row), "{row} is not in {text}");
     }
     for shell in ["bash", "zsh", "fish"] {
-        let script = run(&dir.0, &format!("completions {shell}"), "").ok();
+        let script = run(dir.path(), &format!("completions {shell}"), "").ok();
         assert!(script.contains("register-stream"), "{shell}");
     }
 }

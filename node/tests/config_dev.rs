@@ -1,31 +1,15 @@
 //! The binary from outside: exit codes, what it prints, who it shares a host with.
+#![allow(clippy::unwrap_used)] // A test may panic.
 
 use std::{
-    env, fs,
+    fs,
     io::{BufRead, BufReader, Read, Write},
     net::{TcpListener, TcpStream, UdpSocket},
-    path::{Path, PathBuf},
+    path::Path,
     process::{Child, ChildStderr, Command, Output, Stdio},
-    sync::atomic::{AtomicU32, Ordering},
 };
 
-struct TempDir(PathBuf);
-
-impl TempDir {
-    fn new() -> Self {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let path = env::temp_dir().join(format!("sutantra-dev-{}-{count}", std::process::id()));
-        fs::create_dir(&path).expect("the name is new");
-        Self(path)
-    }
-}
-
-impl Drop for TempDir {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
+use tempfile::TempDir;
 
 fn command(home: &Path, words: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_sutantra-node"));
@@ -117,8 +101,8 @@ fn request(at: &str, words: &str) -> String {
 
 #[test]
 fn a_node_shows_where_to_go_and_ends_with_zero_when_told() {
-    let home = TempDir::new();
-    let node = Node::start(&home.0, "--shards 1");
+    let home = TempDir::new().unwrap();
+    let node = Node::start(home.path(), "--shards 1");
     for word in
         ["Page     http://127.0.0.1:", "Demo", "WHIP", "WHEP", "Metrics", "UDP port", "buffers"]
     {
@@ -136,10 +120,10 @@ fn a_node_shows_where_to_go_and_ends_with_zero_when_told() {
 
 #[test]
 fn a_taken_tcp_port_is_one_clear_line_and_exit_code_1() {
-    let home = TempDir::new();
+    let home = TempDir::new().unwrap();
     let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let port = taken.local_addr().expect("bound").port();
-    let (code, out, err) = run(&home.0, &format!("--http 127.0.0.1:{port} --udp-port 0"));
+    let (code, out, err) = run(home.path(), &format!("--http 127.0.0.1:{port} --udp-port 0"));
     assert_eq!((code, out.as_str()), (1, ""));
     assert_eq!(
         err,
@@ -151,11 +135,11 @@ fn a_taken_tcp_port_is_one_clear_line_and_exit_code_1() {
 
 #[test]
 fn a_taken_udp_port_is_one_clear_line_and_exit_code_1() {
-    let home = TempDir::new();
+    let home = TempDir::new().unwrap();
     let taken = UdpSocket::bind("127.0.0.1:0").expect("a free port");
     let port = taken.local_addr().expect("bound").port();
     let words = format!("--http 127.0.0.1:0 --media-ip 127.0.0.1 --udp-port {port}");
-    let (code, out, err) = run(&home.0, &words);
+    let (code, out, err) = run(home.path(), &words);
     assert_eq!((code, out.as_str()), (1, ""));
     assert_eq!(
         err,
@@ -167,23 +151,23 @@ fn a_taken_udp_port_is_one_clear_line_and_exit_code_1() {
 
 #[test]
 fn two_nodes_do_not_share_a_home_and_a_killed_one_leaves_it_free() {
-    let home = TempDir::new();
-    let mut node = Node::start(&home.0, "--no-demo");
-    let (code, _, err) = run(&home.0, "--http 127.0.0.1:0 --udp-port 0");
+    let home = TempDir::new().unwrap();
+    let mut node = Node::start(home.path(), "--no-demo");
+    let (code, _, err) = run(home.path(), "--http 127.0.0.1:0 --udp-port 0");
     assert_eq!(code, 1);
     assert!(err.contains(&format!("in use by the node with pid {}", node.child.id())), "{err}");
     node.child.kill().expect("ours");
     node.child.wait().expect("ours");
-    let again = Node::start(&home.0, "--no-demo");
+    let again = Node::start(home.path(), "--no-demo");
     assert!(request(again.http(), "GET /healthz").starts_with("HTTP/1.1 200"));
 }
 
 /// R121
 #[test]
 fn a_grant_is_revoked_at_the_running_node_of_the_home() {
-    let home = TempDir::new();
-    let node = Node::start(&home.0, "--no-demo");
-    let (code, token, err) = run(&home.0, "grant --stream demo --role subscribe --ttl 1h");
+    let home = TempDir::new().unwrap();
+    let node = Node::start(home.path(), "--no-demo");
+    let (code, token, err) = run(home.path(), "grant --stream demo --role subscribe --ttl 1h");
     assert_eq!(code, 0, "{err}");
     let watch = || {
         let words =
@@ -201,7 +185,7 @@ fn a_grant_is_revoked_at_the_running_node_of_the_home() {
     };
     // Let in by the token, refused for what follows: no such stream, or no usable offer.
     assert!(!["401", "403"].contains(&watch().as_str()), "{}", watch());
-    let (code, out, err) = run(&home.0, &format!("revoke --token {}", token.trim()));
+    let (code, out, err) = run(home.path(), &format!("revoke --token {}", token.trim()));
     assert_eq!(code, 0, "{err}");
     assert!(out.starts_with(&format!("revoked at http://{}", node.http())), "{out}");
     assert_eq!(watch(), "403");
@@ -209,34 +193,35 @@ fn a_grant_is_revoked_at_the_running_node_of_the_home() {
 
 #[test]
 fn configuration_is_printed_checked_and_refused_with_exit_code_2() {
-    let home = TempDir::new();
-    let (code, printed, _) = run(&home.0, "config print --udp-port 9");
+    let home = TempDir::new().unwrap();
+    let (code, printed, _) = run(home.path(), "config print --udp-port 9");
     assert_eq!(code, 0);
     assert!(printed.contains("udp-port = 9") && printed.contains("# --udp-port"), "{printed}");
 
-    let file = home.0.join("relay.toml");
+    let file = home.path().join("relay.toml");
     fs::write(&file, &printed).expect("ours");
     let file = file.display();
-    let (code, out, _) = run(&home.0, &format!("config check {file}"));
+    let (code, out, _) = run(home.path(), &format!("config check {file}"));
     assert_eq!((code, out), (0, format!("{file}: ok\n")));
 
-    fs::write(home.0.join("relay.toml"), "http = \"127.0.0.1:1\"\nudp_prt = 1\n").expect("ours");
+    fs::write(home.path().join("relay.toml"), "http = \"127.0.0.1:1\"\nudp_prt = 1\n")
+        .expect("ours");
     let expected = format!("error: {file}:2: unknown key `udp_prt`; did you mean `udp-port`?\n");
-    let (code, out, err) = run(&home.0, &format!("config check {file}"));
+    let (code, out, err) = run(home.path(), &format!("config check {file}"));
     assert_eq!((code, out.as_str(), err.as_str()), (2, "", expected.as_str()));
-    let (code, _, err) = run(&home.0, &format!("dev --config {file}"));
+    let (code, _, err) = run(home.path(), &format!("dev --config {file}"));
     assert_eq!((code, err), (2, expected));
-    assert_eq!(run(&home.0, "--no-such-flag").0, 2);
-    assert_eq!(run(&home.0, "grant --stream demo --role subscribe --ttl 99d").0, 1);
-    assert_eq!(run(&home.0, "--help").0, 0);
-    let (code, version, _) = run(&home.0, "version --long");
+    assert_eq!(run(home.path(), "--no-such-flag").0, 2);
+    assert_eq!(run(home.path(), "grant --stream demo --role subscribe --ttl 99d").0, 1);
+    assert_eq!(run(home.path(), "--help").0, 0);
+    let (code, version, _) = run(home.path(), "version --long");
     assert!(code == 0 && version.contains("io_uring"), "{version}");
 }
 
 #[test]
 fn the_local_network_mode_speaks_https_and_gives_its_authority_to_everybody() {
-    let home = TempDir::new();
-    let mut child = command(&home.0, "--lan --http 0.0.0.0:0 --udp-port 0 --no-demo")
+    let home = TempDir::new().unwrap();
+    let mut child = command(home.path(), "--lan --http 0.0.0.0:0 --udp-port 0 --no-demo")
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
@@ -257,8 +242,8 @@ fn the_local_network_mode_speaks_https_and_gives_its_authority_to_everybody() {
 
 #[test]
 fn a_second_interrupt_does_not_wait_for_anybody() {
-    let home = TempDir::new();
-    let mut node = Node::start(&home.0, "--no-demo --open");
+    let home = TempDir::new().unwrap();
+    let mut node = Node::start(home.path(), "--no-demo --open");
     // A request whose body never comes: draining gives it its time.
     let mut slow = TcpStream::connect(node.http()).expect("it listens");
     let words = "POST /whip/slow HTTP/1.1\r\nContent-Type: application/sdp\r\nExpect: 100-continue";
@@ -276,8 +261,8 @@ fn a_second_interrupt_does_not_wait_for_anybody() {
 
 #[test]
 fn a_hangup_reads_the_certificate_again_and_a_bad_one_is_not_used() {
-    let home = TempDir::new();
-    let (cert, key) = (home.0.join("cert.pem"), home.0.join("key.pem"));
+    let home = TempDir::new().unwrap();
+    let (cert, key) = (home.path().join("cert.pem"), home.path().join("key.pem"));
     let pair = || {
         let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a pair");
         (made.cert.pem(), made.signing_key.serialize_pem())
@@ -288,7 +273,7 @@ fn a_hangup_reads_the_certificate_again_and_a_bad_one_is_not_used() {
     };
     write(pair());
     let words = format!("--no-demo --tls-cert {} --tls-key {}", cert.display(), key.display());
-    let mut node = Node::start(&home.0, &words);
+    let mut node = Node::start(home.path(), &words);
     assert!(node.screen.contains("Page     https://127.0.0.1:"), "{}", node.screen);
     write(pair());
     node.signal("-HUP");
@@ -298,7 +283,7 @@ fn a_hangup_reads_the_certificate_again_and_a_bad_one_is_not_used() {
     node.await_log("the old certificate stays in use");
     assert!(request(node.http(), "GET /").starts_with("HTTP/1.1 308"), "it goes on");
 
-    let (code, _, err) = run(&home.0, &format!("--home {}/b {words}", home.0.display()));
+    let (code, _, err) = run(home.path(), &format!("--home {}/b {words}", home.path().display()));
     assert_eq!(code, 1);
     assert!(err.contains("no private key in PEM form"), "{err}");
 }

@@ -2,38 +2,20 @@
 #![allow(clippy::unwrap_used)] // A test may panic.
 
 use std::{
-    env, fs,
+    fs,
     io::{BufRead, BufReader, Read, Write},
     net::TcpStream,
-    path::{Path, PathBuf},
+    path::Path,
     process::{Child, Command, Stdio},
-    sync::atomic::{AtomicU32, Ordering},
     thread,
     time::{Duration, Instant},
 };
 
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
 /// How long anything may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
-
-struct TempDir(PathBuf);
-
-impl TempDir {
-    fn new() -> Self {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let path = env::temp_dir().join(format!("sutantra-rooms-{}-{count}", std::process::id()));
-        fs::create_dir(&path).unwrap();
-        Self(path)
-    }
-}
-
-impl Drop for TempDir {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
 
 fn command(home: &Path, words: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_sutantra-node"));
@@ -150,8 +132,8 @@ const DEV: &str = "dev --udp-port 0 --media-ip 127.0.0.1 --shards 1 --no-demo";
 /// R53, R55, R82
 #[test]
 fn dev_serves_the_coordinator_and_without_webrtc_says_that_there_is_none() {
-    let home = TempDir::new();
-    let node = Node::start(&home.0, &format!("{DEV} --chain=false"));
+    let home = TempDir::new().unwrap();
+    let node = Node::start(home.path(), &format!("{DEV} --chain=false"));
     let (status, nodes) = node.get("/nodes");
     assert_eq!(status, 200, "{nodes}");
     let id = nodes["nodeId"].as_str().unwrap().to_owned();
@@ -170,11 +152,11 @@ fn dev_serves_the_coordinator_and_without_webrtc_says_that_there_is_none() {
     let (_, metrics) = node.get("/metrics");
     let metrics = metrics.as_str().unwrap();
     assert!(metrics.contains("\nsutantra_coordinator_peers 1\n"), "{metrics}");
-    let key = fs::metadata(home.0.join(".local/share/sutantra/keys/coordinator.key")).unwrap();
+    let key = fs::metadata(home.path().join(".local/share/sutantra/keys/coordinator.key")).unwrap();
     assert_eq!(std::os::unix::fs::MetadataExt::mode(&key) & 0o777, 0o600);
     assert_eq!(node.end(), Some(0));
 
-    let node = Node::start(&home.0, &format!("{DEV} --chain=false --no-webrtc"));
+    let node = Node::start(home.path(), &format!("{DEV} --chain=false --no-webrtc"));
     let (status, nodes) = node.get("/nodes");
     assert_eq!((status, &nodes["webrtc"]), (200, &json!({"enabled": false})));
     assert_eq!(nodes["nodeId"], json!(id), "the same node as before");
@@ -185,16 +167,16 @@ fn dev_serves_the_coordinator_and_without_webrtc_says_that_there_is_none() {
 /// R53
 #[test]
 fn start_serves_nothing_of_it_without_server_and_in_mode_signed_with_it() {
-    let home = TempDir::new();
+    let home = TempDir::new().unwrap();
     let start = "start --role relay --chain=false --udp-port 0 --media-ip 127.0.0.1 --shards 1";
-    let node = Node::start(&home.0, start);
+    let node = Node::start(home.path(), start);
     for path in ["/nodes", "/webrtc/info", "/webrtc/health"] {
         assert_eq!(node.get(path).0, 404, "{path}");
     }
     let join = json!({"nodeId": "abc", "room": "global", "metadata": {}});
     assert_eq!(node.post("/webrtc/join", &join).0, 404);
     assert_eq!(node.end(), Some(0));
-    let node = Node::start(&home.0, &format!("{start} --server"));
+    let node = Node::start(home.path(), &format!("{start} --server"));
     let (status, answer) = node.post("/webrtc/join", &join);
     assert_eq!((status, &answer["code"]), (401, &json!("unauthenticated")), "{answer}");
     assert_eq!(node.get("/webrtc/info?v=1").1["mode"], "signed");
@@ -203,15 +185,15 @@ fn start_serves_nothing_of_it_without_server_and_in_mode_signed_with_it() {
 /// R53, R87
 #[test]
 fn a_coordinator_runs_alone_and_sends_its_peers_on_when_it_ends() {
-    let home = TempDir::new();
-    let dir = home.0.join("home");
+    let home = TempDir::new().unwrap();
+    let dir = home.path().join("home");
     let dir = dir.display();
-    let made = run(&home.0, &format!("init carol --role coordinator --home {dir}"));
+    let made = run(home.path(), &format!("init carol --role coordinator --home {dir}"));
     let settings = format!(
         "start --home {dir} --coordinator-mode open --stun stun.example:1 --room-peers-max 2 \
          --turn turn:ada:word@turn.example:3478 --network-id mine --public-url https://c.example"
     );
-    let node = Node::start(&home.0, &settings);
+    let node = Node::start(home.path(), &settings);
     let (_, nodes) = node.get("/nodes");
     assert!(made.contains(nodes["nodeId"].as_str().unwrap()), "{made}");
     assert_eq!(
@@ -266,8 +248,8 @@ fn clients_behind_a_trusted_proxy_are_told_apart() {
 /// R89
 #[test]
 fn the_room_of_a_stream_opens_as_the_stream_does() {
-    let home = TempDir::new();
-    let node = Node::start(&home.0, &format!("{DEV} --chain=false"));
+    let home = TempDir::new().unwrap();
+    let node = Node::start(home.path(), &format!("{DEV} --chain=false"));
     let join = |token: Option<&str>| {
         let mut body = json!({"nodeId": "a", "room": "s:cam", "metadata": {}});
         if let Some(token) = token {
@@ -277,10 +259,10 @@ fn the_room_of_a_stream_opens_as_the_stream_does() {
     };
     let (status, answer) = join(None);
     assert_eq!((status, &answer["code"]), (403, &json!("forbidden")), "{answer}");
-    let token = run(&home.0, "grant --stream other --role subscribe");
+    let token = run(home.path(), "grant --stream other --role subscribe");
     assert_eq!(join(Some(token.trim())).0, 403, "another stream's");
     for role in ["subscribe", "publish"] {
-        let token = run(&home.0, &format!("grant --stream cam --role {role}"));
+        let token = run(home.path(), &format!("grant --stream cam --role {role}"));
         assert_eq!(join(Some(token.trim())).0, 200, "{role}");
     }
     let (_, metrics) = node.get("/metrics");
@@ -291,8 +273,8 @@ fn the_room_of_a_stream_opens_as_the_stream_does() {
 /// R33, R89
 #[test]
 fn the_room_of_a_paid_stream_asks_for_what_the_stream_asks() {
-    let home = TempDir::new();
-    let node = Node::start(&home.0, "dev --udp-port 0 --media-ip 127.0.0.1 --shards 1");
+    let home = TempDir::new().unwrap();
+    let node = Node::start(home.path(), "dev --udp-port 0 --media-ip 127.0.0.1 --shards 1");
     let body = json!({"nodeId": "a", "room": "s:demo", "metadata": {}});
     let (status, asked) = node.post("/webrtc/join", &body);
     assert_eq!((status, &asked["code"]), (402, &json!("payment_required")), "{asked}");
@@ -311,13 +293,13 @@ fn the_room_of_a_paid_stream_asks_for_what_the_stream_asks() {
 /// R83
 #[test]
 fn a_node_with_a_seed_joins_the_seeds_coordinator_by_itself() {
-    let (seeds_home, home) = (TempDir::new(), TempDir::new());
+    let (seeds_home, home) = (TempDir::new().unwrap(), TempDir::new().unwrap());
     let quiet = format!("{DEV} --chain=false");
     // No STUN server outside of this machine is asked for anything.
-    let empty = seeds_home.0.join("seed.toml");
+    let empty = seeds_home.path().join("seed.toml");
     fs::write(&empty, "stun = []\n").unwrap();
-    let seed = Node::start(&seeds_home.0, &format!("{quiet} --config {}", empty.display()));
-    let node = Node::start(&home.0, &format!("{quiet} --seed http://{}", seed.at()));
+    let seed = Node::start(seeds_home.path(), &format!("{quiet} --config {}", empty.display()));
+    let node = Node::start(home.path(), &format!("{quiet} --seed http://{}", seed.at()));
     let (_, nodes) = node.get("/nodes");
     assert_eq!(nodes["seeds"], json!([format!("http://{}", seed.at())]));
     assert_eq!(nodes["networkId"], "connected");
@@ -338,8 +320,8 @@ fn a_node_with_a_seed_joins_the_seeds_coordinator_by_itself() {
     let outbound = node.get("/nodes").1["outbound"].clone();
     assert_eq!(outbound[0]["url"], format!("http://{}", seed.at()));
     // Told not to, it does not.
-    let alone = TempDir::new();
+    let alone = TempDir::new().unwrap();
     let words = format!("{quiet} --seed http://{} --auto-webrtc false", seed.at());
-    let alone = Node::start(&alone.0, &words);
+    let alone = Node::start(alone.path(), &words);
     assert_eq!(alone.get("/nodes").1["outbound"], json!([]));
 }

@@ -1,47 +1,28 @@
 //! A network on this machine, from outside: real CometBFTs, the processes and files of the command.
+#![allow(clippy::unwrap_used)] // A test may panic.
 
 use std::{
     collections::BTreeMap,
-    env, fs,
+    fs,
     io::{BufRead, BufReader},
-    path::{Path, PathBuf},
+    path::Path,
     process::{Child, Command, Stdio},
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicU32, Ordering},
-    },
+    sync::{Arc, Mutex, PoisonError},
     thread,
     time::{Duration, Instant},
 };
 
 use comet::{process::Binary, rpc::Client};
 use serde_json::Value;
+use tempfile::TempDir;
 
 /// Longer than anything here takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(90);
 
-struct TempDir(PathBuf);
-
-impl TempDir {
-    fn new() -> Self {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let path = env::temp_dir().join(format!("sutantra-net-{}-{count}", std::process::id()));
-        fs::create_dir(&path).expect("the name is new");
-        Self(path)
-    }
-}
-
-impl Drop for TempDir {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
-
 /// `localnet` in a world of its own: nothing of the person who runs the tests.
 fn localnet(temp: &TempDir, words: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_sutantra-node"));
-    command.env_clear().env("HOME", &temp.0).current_dir(&temp.0).arg("localnet");
+    command.env_clear().env("HOME", temp.path()).current_dir(temp.path()).arg("localnet");
     command.args(words.split_whitespace());
     command
 }
@@ -193,8 +174,8 @@ fn read(path: &Path) -> Value {
 
 #[test]
 fn four_validators_agree_outlive_a_killed_one_and_leave_no_process() {
-    let temp = TempDir::new();
-    let dir = temp.0.join("net");
+    let temp = TempDir::new().unwrap();
+    let dir = temp.path().join("net");
     let words = format!("--no-relay --dir {}", dir.display());
     let net = Running::start(&temp, &words);
     let nodes = net.nodes();
@@ -256,19 +237,19 @@ fn refused(temp: &TempDir, words: &str, sentence: &str) {
 
 #[test]
 fn what_cannot_become_a_network_is_refused_with_the_remedy() {
-    let temp = TempDir::new();
+    let temp = TempDir::new().unwrap();
     let comet = "#!/bin/sh\necho 1.0.1\n";
-    fs::write(temp.0.join("comet"), comet).expect("ours");
-    let done = Command::new("chmod").arg("755").arg(temp.0.join("comet")).status();
+    fs::write(temp.path().join("comet"), comet).expect("ours");
+    let done = Command::new("chmod").arg("755").arg(temp.path().join("comet")).status();
     assert!(done.expect("it runs").success());
     refused(&temp, "", "cargo xtask tools");
     refused(&temp, "--comet-bin comet", "is CometBFT 1.0.1; this node works with");
-    assert!(!temp.0.join(".local").exists(), "nothing was written");
+    assert!(!temp.path().join(".local").exists(), "nothing was written");
 
     let binary = Binary::find(None).unwrap_or_else(|error| panic!("{error}"));
     let comet = fs::canonicalize(binary.path).expect("it is there");
     let comet = comet.display();
-    let foreign = temp.0.join("foreign");
+    let foreign = temp.path().join("foreign");
     fs::create_dir(&foreign).expect("ours");
     fs::write(foreign.join("letters.txt"), "dear").expect("ours");
     let words = |rest: &str| format!("--no-relay --comet-bin {comet} {rest}");

@@ -1,35 +1,18 @@
 //! A day in the operator's life, from outside: a log for programs, settings read again, a doctor.
+#![allow(clippy::unwrap_used)] // A test may panic.
 
 use std::{
-    env, fs,
+    fs,
     io::{BufRead, BufReader, Read, Write},
     net::TcpStream,
     os::unix::net::UnixDatagram,
-    path::{Path, PathBuf},
+    path::Path,
     process::{Child, ChildStderr, Command, Output, Stdio},
-    sync::atomic::{AtomicU32, Ordering},
     time::Duration,
 };
 
 use serde_json::Value;
-
-struct TempDir(PathBuf);
-
-impl TempDir {
-    fn new() -> Self {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let path = env::temp_dir().join(format!("sutantra-ops-{}-{count}", std::process::id()));
-        fs::create_dir(&path).expect("the name is new");
-        Self(path)
-    }
-}
-
-impl Drop for TempDir {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
+use tempfile::TempDir;
 
 fn command(home: &Path, words: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_sutantra-node"));
@@ -114,8 +97,8 @@ impl Node {
 
 #[test]
 fn each_line_of_a_log_for_programs_is_one_object() {
-    let home = TempDir::new();
-    let node = Node::start(&home.0, "--log-format json --log info", None);
+    let home = TempDir::new().unwrap();
+    let node = Node::start(home.path(), "--log-format json --log info", None);
     node.get("/healthz");
     let log = node.end();
     assert!(log.lines().count() >= 3, "{log}");
@@ -131,10 +114,10 @@ fn each_line_of_a_log_for_programs_is_one_object() {
 /// R112
 #[test]
 fn settings_are_read_again_while_the_node_serves_and_a_mistake_changes_nothing() {
-    let home = TempDir::new();
-    let file = home.0.join("sutantra.toml");
+    let home = TempDir::new().unwrap();
+    let file = home.path().join("sutantra.toml");
     fs::write(&file, "grace-ms = 3000\n").expect("ours");
-    let mut node = Node::start(&home.0, "", None);
+    let mut node = Node::start(home.path(), "", None);
     let pid = node.child.id();
     fs::write(&file, "grace-ms = 4000\nsessions-max = 5\nshards = 2\n").expect("ours");
     node.signal("-HUP");
@@ -158,11 +141,11 @@ fn settings_are_read_again_while_the_node_serves_and_a_mistake_changes_nothing()
 /// R111
 #[test]
 fn a_service_manager_hears_ready_its_watchdog_a_reload_and_the_end() {
-    let home = TempDir::new();
-    let socket = home.0.join("notify");
+    let home = TempDir::new().unwrap();
+    let socket = home.path().join("notify");
     let manager = UnixDatagram::bind(&socket).expect("ours");
     manager.set_read_timeout(Some(Duration::from_secs(30))).expect("a socket");
-    let node = Node::start(&home.0, "--no-demo", Some(&socket));
+    let node = Node::start(home.path(), "--no-demo", Some(&socket));
     let hears = |word: &str| {
         loop {
             let mut buffer = [0; 2048];
@@ -192,19 +175,19 @@ fn doctor(home: &Path, words: &str) -> (i32, String, String) {
 
 #[test]
 fn the_doctor_looks_beside_a_running_node_and_names_what_to_mend() {
-    let home = TempDir::new();
+    let home = TempDir::new().unwrap();
     let free = "http = \"127.0.0.1:0\"\nudp-port = 0\n";
-    fs::write(home.0.join("sutantra.toml"), free).expect("ours");
-    let (code, out, err) = doctor(&home.0, "");
+    fs::write(home.path().join("sutantra.toml"), free).expect("ours");
+    let (code, out, err) = doctor(home.path(), "");
     assert_eq!(code, 0, "{out}{err}");
     assert!(out.contains("no node runs on it") && out.contains("candidates"), "{out}");
 
-    let node = Node::start(&home.0, "--no-demo", None);
+    let node = Node::start(home.path(), "--no-demo", None);
     let (port, rpc) = (node.at.clone(), format!("http://{}/rpc", node.at));
     // With the settings of the node itself its ports are its own; its RPC is a chain that goes on.
     let file = format!("http = \"{port}\"\nudp-port = 0\n");
-    fs::write(home.0.join("sutantra.toml"), file).expect("ours");
-    let (code, out, err) = doctor(&home.0, &format!("--json --endpoint {rpc}"));
+    fs::write(home.path().join("sutantra.toml"), file).expect("ours");
+    let (code, out, err) = doctor(home.path(), &format!("--json --endpoint {rpc}"));
     assert_eq!((code, err.as_str()), (0, ""), "{out}");
     let report: Value = serde_json::from_str(&out).expect("JSON");
     let found = |name: &str| {
@@ -221,11 +204,11 @@ fn the_doctor_looks_beside_a_running_node_and_names_what_to_mend() {
     assert!(endpoint["found"].as_str().expect("text").contains("height"), "{endpoint}");
 
     // Somebody else's port, and an endpoint where nobody is: two things to mend, exit code 1.
-    let other = TempDir::new();
+    let other = TempDir::new().unwrap();
     let words = "--endpoint http://127.0.0.1:9";
-    fs::write(other.0.join("sutantra.toml"), format!("http = \"{port}\"\nudp-port = 0\n"))
+    fs::write(other.path().join("sutantra.toml"), format!("http = \"{port}\"\nudp-port = 0\n"))
         .expect("ours");
-    let (code, out, err) = doctor(&other.0, words);
+    let (code, out, err) = doctor(other.path(), words);
     assert_eq!(code, 1, "{out}{err}");
     assert!(out.contains("!! HTTP port") && out.contains(&pid) && out.contains("--http"), "{out}");
     assert!(out.contains("!! endpoint http://127.0.0.1:9"), "{out}");

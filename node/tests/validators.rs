@@ -1,39 +1,22 @@
 //! Several operators begin a chain together, and another one joins it: the commands from outside,
 //! with real CometBFTs.
+#![allow(clippy::unwrap_used)] // A test may panic.
 
 use std::{
-    env, fs,
+    fs,
     net::TcpListener,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    sync::atomic::{AtomicU32, Ordering},
     thread,
     time::{Duration, Instant},
 };
 
 use comet::{process::Binary, rpc::Client};
 use serde_json::Value;
+use tempfile::TempDir;
 
 /// Longer than anything here takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(90);
-
-struct TempDir(PathBuf);
-
-impl TempDir {
-    fn new() -> Self {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let path = env::temp_dir().join(format!("sutantra-val-{}-{count}", std::process::id()));
-        fs::create_dir(&path).expect("the name is new");
-        Self(path)
-    }
-}
-
-impl Drop for TempDir {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
 
 /// Exit code, stdout, stderr.
 struct Done(i32, String, String);
@@ -85,7 +68,7 @@ fn free_port() -> u16 {
 
 impl Operator {
     fn new(temp: &TempDir, name: &str) -> Self {
-        Self { home: temp.0.join(name), p2p: free_port(), rpc: free_port(), node: None }
+        Self { home: temp.path().join(name), p2p: free_port(), rpc: free_port(), node: None }
     }
 
     fn command(&self) -> Command {
@@ -198,7 +181,7 @@ fn founders(temp: &TempDir) -> Vec<Operator> {
 
 #[test]
 fn three_operators_begin_one_chain_and_a_fourth_joins_it_by_its_stake() {
-    let temp = TempDir::new();
+    let temp = TempDir::new().unwrap();
     let mut all = founders(&temp);
     let said = all[0].run("genesis collect-gentxs").ok();
     assert!(said.contains("3 validators begin sutantra-test-7"), "{said}");
@@ -304,7 +287,7 @@ fn three_operators_begin_one_chain_and_a_fourth_joins_it_by_its_stake() {
 
 #[test]
 fn all_that_is_wrong_with_what_was_signed_is_told_at_once_and_changes_nothing() {
-    let temp = TempDir::new();
+    let temp = TempDir::new().unwrap();
     let all = founders(&temp);
     let dir = all[0].home.join("config/gentx");
     let genesis = hash(&all[0].genesis());
@@ -345,7 +328,7 @@ fn all_that_is_wrong_with_what_was_signed_is_told_at_once_and_changes_nothing() 
     broken["initial_height"] = "-1".into();
     broken["app_state"]["params"]["notice_blocks"] = 0.into();
     broken["app_state"]["gentxs"][0] = "00".into();
-    let path = temp.0.join("broken.json");
+    let path = temp.path().join("broken.json");
     fs::write(&path, broken.to_string()).expect("ours");
     let words = format!("genesis validate {}", path.display());
     all[0].run(&words).refused(&["initial_height", "notice_blocks", "gentxs[0]"]);
@@ -354,7 +337,7 @@ fn all_that_is_wrong_with_what_was_signed_is_told_at_once_and_changes_nothing() 
 /// A node that is to stop at a height makes that block durable, no other, and says how to go on.
 #[test]
 fn a_node_stops_at_its_height_with_success_and_goes_on_when_it_may() {
-    let temp = TempDir::new();
+    let temp = TempDir::new().unwrap();
     let mut alice = Operator::new(&temp, "alice");
     alice.run("init alice --role validator --comet spawn").ok();
     for _ in 0..2 {

@@ -1,15 +1,13 @@
 //! A viewer that pays, from outside: the real node with its chain, the real `wallet` command, and the
 //! books to the unit.
+#![allow(clippy::unwrap_used)] // A test may panic.
 
 use std::{
-    env, fs,
+    fs,
     io::{BufRead, BufReader, Write},
     path::{Path, PathBuf},
     process::{Child, ChildStdout, Command, Output, Stdio},
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU32, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Instant,
 };
 
@@ -19,6 +17,7 @@ use str0m::{
     Candidate, Rtc,
     media::{Direction, MediaKind},
 };
+use tempfile::TempDir;
 use wallet::{
     Basis, Chain, Offer, OpenPool, Paid, Payment, Pools, Rpc,
     http::{Answer, Request, Url},
@@ -28,24 +27,6 @@ use wallet::{
 const RATE: u64 = 1_000_000;
 const CADENCE_MS: u32 = 1_000;
 const GRACE_MS: u64 = 3_000;
-
-struct TempDir(PathBuf);
-
-impl TempDir {
-    fn new() -> Self {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let path = env::temp_dir().join(format!("sutantra-pay-{}-{count}", std::process::id()));
-        fs::create_dir(&path).expect("the name is new");
-        Self(path)
-    }
-}
-
-impl Drop for TempDir {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
 
 fn command(home: &Path, words: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_sutantra-node"));
@@ -76,20 +57,20 @@ impl Drop for World {
 impl World {
     fn start() -> Self {
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-        let dir = TempDir::new();
-        let home = dir.0.join("node");
+        let dir = TempDir::new().unwrap();
+        let home = dir.path().join("node");
         let words = format!(
             "--home {} --http 127.0.0.1:0 --rpc 127.0.0.1:0 --udp-port 0 --media-ip 127.0.0.1 --shards 1",
             home.display()
         );
-        let log = fs::File::create(dir.0.join("node.log")).expect("ours");
-        let spawned = command(&dir.0, &words).stdout(Stdio::piped()).stderr(log).spawn();
+        let log = fs::File::create(dir.path().join("node.log")).expect("ours");
+        let spawned = command(dir.path(), &words).stdout(Stdio::piped()).stderr(log).spawn();
         let mut node = spawned.expect("the binary runs");
         let mut lines = BufReader::new(node.stdout.take().expect("piped"));
         let mut screen = String::new();
         while !screen.contains("Ctrl-C") {
             let read = lines.read_line(&mut screen).expect("text");
-            let log = || fs::read_to_string(dir.0.join("node.log")).unwrap_or_default();
+            let log = || fs::read_to_string(dir.path().join("node.log")).unwrap_or_default();
             assert_ne!(read, 0, "no screen: {screen}\n{}", log());
         }
         let (_, after) = screen.split_once("://").expect("an address");
@@ -100,7 +81,7 @@ impl World {
     }
 
     fn home(&self, name: &str) -> PathBuf {
-        self.dir.0.join(name)
+        self.dir.path().join(name)
     }
 
     fn wallet(&self, name: &str, words: &str) -> Command {
@@ -110,7 +91,7 @@ impl World {
             "wallet {words} --home {} --rpc http://{at}/rpc --url http://{at}",
             home.display()
         );
-        command(&self.dir.0, &words)
+        command(self.dir.path(), &words)
     }
 
     /// Exit code, stdout, stderr.
@@ -584,9 +565,9 @@ fn a_captured_payment_is_worth_nothing_to_another_client_or_behind_a_proxy() {
 
 #[test]
 fn the_words_bring_the_same_account_anywhere() {
-    let home = TempDir::new();
+    let home = TempDir::new().unwrap();
     let wallet = |name: &str, words: &str| {
-        let home = home.0.join(name);
+        let home = home.path().join(name);
         let mut command = command(&home, &format!("wallet {words} --home {}", home.display()));
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command.spawn().expect("the binary runs")

@@ -66,14 +66,13 @@ mod tests {
     /// R87
     #[test]
     fn a_key_is_made_once_for_its_owner_only_and_read_ever_after() {
-        let directory = std::env::temp_dir().join(format!("peer-key-{:x}", rand::random::<u64>()));
-        let path = directory.join("deep/peer.key");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("deep/peer.key");
         let made = read_or_make(&path).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(read_or_make(&path).unwrap().node_id(), made.node_id());
         fs::write(&path, "no key").unwrap();
         assert!(matches!(read_or_make(&path), Err(KeyError::Form { .. })));
-        assert!(matches!(read_or_make(&directory), Err(KeyError::File { .. })));
-        fs::remove_dir_all(directory).unwrap();
+        assert!(matches!(read_or_make(directory.path()), Err(KeyError::File { .. })));
     }
 }

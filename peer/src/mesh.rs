@@ -3,9 +3,11 @@
 //! Holds no socket and no task: signals, datagrams, commands and time go in; signals, datagrams and
 //! events come out through [`Mesh::poll`].
 
+mod neighbour;
+
 use std::{
     collections::{BTreeMap, VecDeque},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use coordinator::identity::{check_fingerprint, is_key_id};
@@ -16,9 +18,9 @@ use str0m::{
 };
 use tokio::sync::oneshot;
 
+use self::neighbour::Neighbour;
 use crate::{
-    connection,
-    connection::{CloseReason, Connection, Decision, Output, Role, SendError, decide},
+    connection::{CloseReason, Connection, Decision, Role, SendError, decide},
     event::Event,
     framing::{Compression, Message},
     signal::{Incoming, Outgoing, What},
@@ -26,11 +28,6 @@ use crate::{
 
 /// Connections at once. An offer beyond is dropped.
 const CONNECTIONS_MAX: usize = 256;
-/// Attempts in a row to reach a peer that is in the room.
-const ATTEMPTS_MAX: u32 = 5;
-/// Before the second attempt; it doubles.
-const RETRY: Duration = Duration::from_secs(2);
-
 /// What leaves the mesh.
 pub enum Out {
     /// A datagram.
@@ -39,21 +36,6 @@ pub enum Out {
     Signal(Outgoing),
     /// For the user.
     Event(Event),
-}
-
-/// Somebody in the room, connected or not.
-#[derive(Default)]
-struct Neighbour {
-    name: String,
-    is_present: bool,
-    connection: Option<Connection>,
-    /// Its key signed the certificate that the connection has.
-    is_verified: bool,
-    deadline: Option<Instant>,
-    is_dirty: bool,
-    attempts: u32,
-    retry_at: Option<Instant>,
-    waiting: Vec<oneshot::Sender<Result<(), SendError>>>,
 }
 
 /// All of them.
@@ -294,71 +276,13 @@ impl Mesh {
         let dirty = |(id, one): (&String, &Neighbour)| one.is_dirty.then(|| id.clone());
         let dirty: Vec<_> = self.neighbours.iter().filter_map(dirty).collect();
         for id in dirty {
-            self.poll_one(&id, now, out);
+            let Some(neighbour) = self.neighbours.get_mut(&id) else { continue };
+            let has_ended = neighbour.poll(&id, now, out);
+            if has_ended && !neighbour.is_present {
+                self.neighbours.remove(&id);
+            }
         }
         out.extend(self.events.drain(..).map(Out::Event));
-    }
-
-    fn poll_one(&mut self, id: &str, now: Instant, out: &mut Vec<Out>) {
-        let Some(neighbour) = self.neighbours.get_mut(id) else { return };
-        neighbour.is_dirty = false;
-        let Some(connection) = &mut neighbour.connection else { return };
-        let mut ended = None;
-        let signal = |sid: &str, what| {
-            Out::Signal(Outgoing { to: id.to_owned(), sid: sid.to_owned(), what })
-        };
-        let name = || neighbour.name.clone();
-        let id_of = || id.to_owned();
-        loop {
-            let event = match connection.poll_output(now) {
-                Output::Transmit(transmit) => {
-                    out.push(Out::Transmit(transmit));
-                    continue;
-                }
-                Output::Timeout(at) => {
-                    neighbour.deadline = Some(at);
-                    break;
-                }
-                Output::Event(event) => event,
-            };
-            let sid = connection.sid();
-            out.push(match event {
-                connection::Event::Offer(sdp) => signal(sid, What::Offer(sdp)),
-                connection::Event::Answer(sdp) => signal(sid, What::Answer(sdp)),
-                connection::Event::Candidate(candidate) => signal(sid, What::Candidate(candidate)),
-                connection::Event::Opened => {
-                    neighbour.attempts = 0;
-                    let is_verified = neighbour.is_verified;
-                    Out::Event(Event::Connected { id: id_of(), name: name(), is_verified })
-                }
-                connection::Event::Message(message) => {
-                    Out::Event(Event::Message { from: id_of(), name: name(), message })
-                }
-                connection::Event::Raw { label, body } => {
-                    Out::Event(Event::Raw { from: id_of(), name: name(), label, body })
-                }
-                connection::Event::Refused(error) => {
-                    Out::Event(Event::Warning(format!("from {}: {error}", neighbour.name)))
-                }
-                connection::Event::Closed(reason) => {
-                    ended = Some(reason);
-                    continue;
-                }
-            });
-        }
-        if connection.is_writable() {
-            for done in neighbour.waiting.drain(..) {
-                // Whoever has stopped to wait does not want to know.
-                let _unheard = done.send(Ok(()));
-            }
-        }
-        if let Some(reason) = ended {
-            let event = neighbour.end(id, reason, now);
-            out.push(Out::Event(event));
-            if !neighbour.is_present {
-                self.neighbours.remove(id);
-            }
-        }
     }
 
     fn enter(&mut self, id: &str, name: String) {
@@ -448,36 +372,6 @@ impl Mesh {
         if !neighbour.is_present {
             self.neighbours.remove(from);
         }
-    }
-}
-
-impl Neighbour {
-    /// Without a connection nobody waits for it, and no time is due.
-    fn give_up(&mut self) -> Option<Connection> {
-        for done in self.waiting.drain(..) {
-            // Whoever has stopped to wait does not want to know.
-            let _unheard = done.send(Err(SendError::NotOpen));
-        }
-        self.deadline = None;
-        self.connection.take()
-    }
-
-    /// The connection has ended: whoever waits is told, and whoever offered tries again.
-    fn end(&mut self, id: &str, reason: CloseReason, now: Instant) -> Event {
-        let connection = self.give_up();
-        let was_open = connection.as_ref().is_some_and(Connection::has_opened);
-        let may_retry = match reason {
-            CloseReason::NoPath | CloseReason::Lost | CloseReason::Protocol => {
-                connection.is_some_and(|connection| connection.is_offerer())
-            }
-            CloseReason::Local | CloseReason::Remote => false,
-        };
-        if may_retry && self.is_present && self.attempts < ATTEMPTS_MAX {
-            self.retry_at = Some(now + RETRY * 2_u32.pow(self.attempts));
-            self.attempts += 1;
-        }
-        let (id, name) = (id.to_owned(), self.name.clone());
-        Event::Disconnected { id, name, was_open, reason }
     }
 }
 

@@ -18,8 +18,9 @@ use peer::{
     nat::{IceServer, Transport as Via},
     signal::Transport,
 };
+use tempfile::TempDir;
 
-use support::{Coordinator, Someone, directory};
+use support::{Coordinator, Someone};
 
 const PROGRAMS: [&str; 2] = ["/usr/bin/turnserver", "/usr/sbin/turnserver"];
 const LISTENS_WITHIN: Duration = Duration::from_secs(30);
@@ -28,7 +29,7 @@ const LISTENS_WITHIN: Duration = Duration::from_secs(30);
 struct Coturn {
     child: Child,
     port: u16,
-    _directory: support::Directory,
+    _directory: TempDir,
 }
 
 impl Coturn {
@@ -38,8 +39,8 @@ impl Coturn {
             "there is no turnserver on this machine: cargo xtask tools installs it, or apt-get \
              install coturn",
         );
-        let (directory, port) = (directory(), support::free_port());
-        let (pid, database) = (directory.path.join("pid"), directory.path.join("db"));
+        let (directory, port) = (TempDir::new().unwrap(), support::free_port());
+        let (pid, database) = (directory.path().join("pid"), directory.path().join("db"));
         let mut child = Command::new(program)
             .args(["-n", "--listening-ip", "127.0.0.1", "--relay-ip", "127.0.0.1"])
             .args(["--listening-port", &port.to_string(), "--lt-cred-mech"])

@@ -11,9 +11,10 @@ use peer::{
     signal::{SignalError, Transport},
 };
 use sha2::{Digest as _, Sha256};
+use tempfile::TempDir;
 use tokio::sync::mpsc;
 
-use support::{Coordinator, Someone, directory, within};
+use support::{Coordinator, Someone, within};
 
 fn noise(len_bytes: usize) -> Vec<u8> {
     let mut state = 0x2545_F491_4F6C_DD1D_u64;
@@ -104,8 +105,8 @@ async fn a_file_of_five_megabytes_arrives_intact() {
     b.connected_to(&to_a).await;
     a.connected_to(&to_b).await;
 
-    let directory = directory();
-    let (from, to) = (directory.path.join("five.bin"), directory.path.join("to"));
+    let directory = TempDir::new().unwrap();
+    let (from, to) = (directory.path().join("five.bin"), directory.path().join("to"));
     let bytes = noise(5_000_000);
     std::fs::write(&from, &bytes).unwrap();
     std::fs::create_dir(&to).unwrap();
@@ -237,8 +238,8 @@ async fn ended(thread: std::thread::JoinHandle<Result<(), String>>) -> Result<()
 #[tokio::test(flavor = "multi_thread")]
 async fn two_commands_pass_a_file_and_end() {
     let coordinator = Coordinator::start().await;
-    let directory = directory();
-    let (file, inbox) = (directory.path.join("a file.txt"), directory.path.join("inbox"));
+    let directory = TempDir::new().unwrap();
+    let (file, inbox) = (directory.path().join("a file.txt"), directory.path().join("inbox"));
     std::fs::write(&file, noise(100_000)).unwrap();
     std::fs::create_dir(&inbox).unwrap();
     let flags = |name: &str, more: &[&str]| {
@@ -246,7 +247,7 @@ async fn two_commands_pass_a_file_and_end() {
         let own = ["--seed", &seed, "--name", name, "--bind", "127.0.0.1", "--json"];
         own.iter().chain(more).map(|flag| (*flag).to_owned()).collect::<Vec<_>>()
     };
-    let key = |name: &str| directory.path.join("keys").join(name);
+    let key = |name: &str| directory.path().join("keys").join(name);
     let receive = ["--receive", inbox.to_str().unwrap(), "--exit-after-received"];
     let receiver = command(flags("bob", &receive), key("bob"));
     let send = ["--send", file.to_str().unwrap(), "--to", "bob", "--exit-after-sent"];
@@ -260,7 +261,7 @@ async fn two_commands_pass_a_file_and_end() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_command_says_what_is_wrong_and_ends() {
     let coordinator = Coordinator::start().await;
-    let directory = directory();
+    let directory = TempDir::new().unwrap();
     let (seed, room) = (coordinator.url(), format!("p:{}", "b".repeat(32)));
     let nobody = format!("http://127.0.0.1:{}", support::free_port());
     for (flags, sentence) in [
@@ -270,7 +271,7 @@ async fn the_command_says_what_is_wrong_and_ends() {
         (vec!["--seed", "nowhere"], "is no URL"),
     ] {
         let flags = flags.into_iter().map(str::to_owned).collect();
-        let error = ended(command(flags, directory.path.join("key"))).await.unwrap_err();
+        let error = ended(command(flags, directory.path().join("key"))).await.unwrap_err();
         assert!(error.contains(sentence), "{error}");
     }
 }

@@ -22,6 +22,7 @@ use sfu::wire::rtp::{HeaderTemplate, RtpHeader};
 use crate::connected::Connected;
 use crate::drop_sink::{DropSink, GENERATOR, Hears, Network, RELAY};
 use crate::sockets::{self, Receivers};
+use crate::thread_clock::thread_cpu_ns;
 
 /// Largest burst: segments of one message.
 pub const BURST_MAX: usize = 64;
@@ -303,7 +304,7 @@ fn forward<L: Link>(
         .collect();
     let (mut waiting, mut index, mut done, mut refused) = (0, 0_u64, 0, 0_u64);
     forwarded.store(1, Ordering::Release); // Ready for the first burst.
-    let began_ns = sockets::thread_cpu_ns();
+    let began_ns = thread_cpu_ns();
     while let Some(burst) = schedule.get(done) {
         let deadline = Some(Instant::now() + BURST_TIME_MAX);
         let before = waiting;
@@ -336,7 +337,7 @@ fn forward<L: Link>(
         (waiting, done) = (0, done + 1);
         forwarded.store(done as u64 + 1, Ordering::Release);
     }
-    let cpu_ns = sockets::thread_cpu_ns() - began_ns;
+    let cpu_ns = thread_cpu_ns() - began_ns;
     let counters = link.counters();
     ensure!(counters.send_errors == 0, "{} messages were refused", counters.send_errors);
     Ok((cpu_ns, counters.sent_datagrams as f64 / counters.sent_messages.max(1) as f64))

@@ -21,6 +21,8 @@ use bench::trace::Trace;
 use clap::Args;
 use sfu::ports::gate::{GateCmd, GateOp};
 
+use crate::peers::Spread;
+
 /// Options of `gates`.
 #[derive(Args)]
 pub struct GatesArgs {
@@ -231,7 +233,7 @@ fn table(args: &GatesArgs, rows: &[&[Run]]) -> String {
         args.viewers, args.repeats, args.seconds
     );
     for runs in rows {
-        let of = |figure: fn(&Run) -> f64| spread(runs.iter().map(figure).collect());
+        let of = |figure: fn(&Run) -> f64| spread(runs.iter().map(figure));
         // Writing to a string cannot fail.
         let _written = writeln!(
             out,
@@ -249,11 +251,10 @@ fn table(args: &GatesArgs, rows: &[&[Run]]) -> String {
     out
 }
 
-fn spread(mut figures: Vec<f64>) -> String {
-    figures.sort_by(f64::total_cmp);
-    let (Some(least), Some(most)) = (figures.first(), figures.last()) else { return "-".into() };
-    let digits = if *most >= 1000.0 { 0 } else { 2 };
-    format!("{:.digits$} ({least:.digits$}-{most:.digits$})", figures[figures.len() / 2])
+fn spread(figures: impl Iterator<Item = f64>) -> String {
+    let Some(Spread { median, min, max }) = Spread::of(figures) else { return "-".into() };
+    let digits = if max >= 1000.0 { 0 } else { 2 };
+    format!("{median:.digits$} ({min:.digits$}-{max:.digits$})")
 }
 
 #[cfg(test)]
@@ -272,8 +273,8 @@ mod tests {
 
     #[test]
     fn a_spread_shows_the_median_between_its_ends() {
-        assert_eq!(spread(vec![3.0, 1.0, 2.0]), "2.00 (1.00-3.00)");
-        assert_eq!(spread(vec![99_000.4]), "99000 (99000-99000)");
-        assert_eq!(spread(Vec::new()), "-");
+        assert_eq!(spread([3.0, 1.0, 2.0].into_iter()), "2.00 (1.00-3.00)");
+        assert_eq!(spread([99_000.4].into_iter()), "99000 (99000-99000)");
+        assert_eq!(spread([].into_iter()), "-");
     }
 }

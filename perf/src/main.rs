@@ -20,6 +20,7 @@ mod peers;
 mod signal;
 mod sockets;
 mod stages;
+mod thread_clock;
 mod workload;
 
 /// Passes everything on; `idle` reads what it counts.

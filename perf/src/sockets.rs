@@ -1,4 +1,4 @@
-//! Receivers' sockets, and the CPU clock of a thread.
+//! Receivers' sockets.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
@@ -10,16 +10,6 @@ use bench::socket::{Gro, Poller, bind_towards};
 const DISCARD_PORT: u16 = 9;
 /// Messages drained by one call.
 const BATCH: usize = 64;
-
-/// CPU time of the calling thread, user and system, ns.
-pub fn thread_cpu_ns() -> u64 {
-    // SAFETY: all zeroes is a valid `rusage`, which the call overwrites.
-    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
-    // SAFETY: `usage` is valid and writable.
-    unsafe { libc::getrusage(libc::RUSAGE_THREAD, &mut usage) };
-    let ns = |time: libc::timeval| time.tv_sec as u64 * 1_000_000_000 + time.tv_usec as u64 * 1000;
-    ns(usage.ru_utime) + ns(usage.ru_stime)
-}
 
 /// The sockets of the load's viewers (arrival times, one datagram a message, watched by epoll), so
 /// that delivery costs the same; what comes is thrown away.
@@ -164,14 +154,5 @@ mod tests {
         assert_eq!(receivers.take_one().expect("it waits"), Some(vec![7; 100]));
         assert_eq!(receivers.drain().expect("they wait"), 3);
         assert_eq!(receivers.take_one().expect("nothing waits"), None);
-    }
-
-    #[test]
-    fn the_clock_of_a_thread_runs_only_while_it_works() {
-        let before = thread_cpu_ns();
-        while thread_cpu_ns() - before < 2_000_000 {}
-        let idle_from = thread_cpu_ns();
-        std::thread::sleep(std::time::Duration::from_millis(30));
-        assert!(thread_cpu_ns() - idle_from < 10_000_000);
     }
 }

@@ -161,30 +161,3 @@ mod stop {
 pub(crate) fn stop_after(points: Option<u32>) {
     stop::AFTER.with(|after| after.set(points));
 }
-
-/// A directory of one test, removed with it.
-#[cfg(test)]
-pub(crate) struct TempDir(PathBuf);
-
-#[cfg(test)]
-impl TempDir {
-    pub(crate) fn new() -> Self {
-        use std::sync::atomic::{AtomicU32, Ordering};
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let dir = std::env::temp_dir().join(format!("wallet-test-{}-{count}", std::process::id()));
-        create_dir(&dir).expect("a directory for the test");
-        Self(dir)
-    }
-
-    pub(crate) fn path(&self) -> &Path {
-        &self.0
-    }
-}
-
-#[cfg(test)]
-impl Drop for TempDir {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}

@@ -77,12 +77,13 @@ impl Keystore {
 mod tests {
     use std::{fs, os::unix::fs::PermissionsExt};
 
+    use tempfile::TempDir;
+
     use super::*;
-    use crate::file::TempDir;
 
     #[test]
     fn a_wallet_is_made_once_and_only_its_owner_reads_it() {
-        let dir = TempDir::new();
+        let dir = TempDir::new().unwrap();
         let keystore = Keystore::at(dir.path().join("wallet"));
         assert!(matches!(keystore.open(), Err(KeystoreError::Missing(_))));
         let account = keystore.create(&[7; 32]).expect("made");
@@ -97,7 +98,7 @@ mod tests {
 
     #[test]
     fn a_key_that_is_open_or_damaged_is_refused_by_name() {
-        let dir = TempDir::new();
+        let dir = TempDir::new().unwrap();
         let keystore = Keystore::at(dir.path());
         keystore.create(&[7; 32]).expect("made");
         let path = dir.path().join("account.key");

@@ -242,14 +242,15 @@ impl Ledger {
 
 #[cfg(test)]
 mod tests {
+    use tempfile::TempDir;
+
     use super::*;
-    use crate::file::TempDir;
 
     const STREAM: StreamId = StreamId([3; 32]);
 
     #[test]
     fn caps_hold_for_a_stream_and_for_a_day_and_end_with_it() {
-        let dir = TempDir::new();
+        let dir = TempDir::new().unwrap();
         let ledger = Ledger::at(dir.path());
         assert_eq!(ledger.caps().expect("no file yet"), Caps::default());
         let caps = Caps { per_stream: Balance::of(10), per_day: Balance::of(15) };
@@ -272,7 +273,7 @@ mod tests {
 
     #[test]
     fn a_relay_that_sends_nothing_is_left_alone_twice_as_long_each_time() {
-        let dir = TempDir::new();
+        let dir = TempDir::new().unwrap();
         let ledger = Ledger::at(dir.path());
         let relay = AccountId([8; 32]);
         let pauses: Vec<u64> = (0..12)

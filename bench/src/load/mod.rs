@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 
 use self::recruit::{Errand, News, Office, Recruiters};
+use self::series::{Counts, Gauges, Sample};
 use self::ticks::LongestTick;
+use self::view::Crowd;
 use crate::client::{JoinWith, Joiner, Role};
 use crate::interrupt;
 use crate::metrics::Metrics;
@@ -26,8 +28,11 @@ use crate::worker::{Command, Live, Outcome, Worker, WorkerConfig};
 
 mod account;
 mod config;
+pub mod page;
 mod recruit;
+pub mod series;
 mod ticks;
+mod view;
 
 pub use self::config::{ConfigError, LoadConfig, PayConfig};
 
@@ -125,8 +130,9 @@ struct Run<'a> {
     rss_before: Option<u64>,
     joining: Joining,
     phase: Phase,
-    sampler: Sampler,
-    screen: Screen,
+    gauges: Gauges,
+    sampler: Sampler<Counts>,
+    screen: Screen<Sample>,
 }
 
 /// What the joining cost the server.
@@ -161,7 +167,7 @@ struct Ended {
     refused: Vec<String>,
     rss_before: Option<u64>,
     joining: Joining,
-    samples: Vec<crate::series::Sample>,
+    samples: Vec<Sample>,
 }
 
 impl<'a> Run<'a> {
@@ -201,9 +207,13 @@ impl<'a> Run<'a> {
         };
         let published: Vec<Arc<Published>> =
             (0..config.all_publishers()).map(|_| Arc::default()).collect();
-        let sink = config.sink.clone();
-        let sampler =
-            Sampler::start(Arc::clone(&live), published.clone(), sink, config.pid, latencies);
+        let gauges = Gauges {
+            live: Arc::clone(&live),
+            published: published.clone(),
+            sink: config.sink.clone(),
+            recent: latencies,
+        };
+        let sampler = Sampler::start(config.pid, gauges.look().0);
         Ok(Self {
             config,
             joiner,
@@ -226,8 +236,9 @@ impl<'a> Run<'a> {
             rss_before: None,
             joining: Joining::default(),
             phase: Phase::Publishing,
+            gauges,
             sampler,
-            screen: Screen::new(config.show, config),
+            screen: view::screen(config),
         })
     }
 
@@ -424,10 +435,12 @@ impl<'a> Run<'a> {
             }
         }
         self.departed.try_iter().for_each(|path| self.recruiters.send(Errand::Leave(path)));
-        if let Some(sample) = self.sampler.tick(self.phase) {
+        if let Some(sample) = self.sampler.tick(self.phase, || self.gauges.look()) {
             self.screen.sample(&sample);
         }
-        self.screen.draw(&self.live, self.asked, self.refused.len());
+        let viewers = self.config.all_viewers();
+        let (asked, refused) = (self.asked, self.refused.len());
+        self.screen.draw(&Crowd { live: &self.live, viewers, asked, refused });
     }
 
     fn enter(&mut self, phase: Phase, span: Option<Duration>) {

@@ -26,11 +26,13 @@ pub use config::{Identity, RoomsConfig, Server};
 pub use report::{RoomsReport, Thresholds};
 
 use crate::interrupt;
+use crate::screen::Screen;
+use crate::series::{Phase, Sampler};
 use crate::server::{self, CpuSample, CpuUsed};
 use engine::{COMING_MAX, Counts, Engine};
 use peer::Role;
-use series::{Phase, Sampler};
-use view::View;
+use series::Sample;
+use view::Crowd;
 
 /// How long peers may take to join, beside what the ramp takes.
 const JOIN_MAX: Duration = Duration::from_secs(30);
@@ -73,8 +75,8 @@ struct IdleCost {
 struct Run<'a> {
     config: &'a RoomsConfig,
     engine: Engine<'a>,
-    sampler: Sampler,
-    view: View,
+    sampler: Sampler<Counts>,
+    screen: Screen<Sample>,
     phase: Phase,
 }
 
@@ -94,8 +96,8 @@ pub fn run(config: &RoomsConfig) -> anyhow::Result<RoomsReport> {
     let mut run = Run {
         config,
         engine: Engine::new(config, signer)?,
-        sampler: Sampler::start(config.pid),
-        view: View::new(config),
+        sampler: Sampler::start(config.pid, Counts::default()),
+        screen: view::screen(config),
         phase: Phase::Idling,
     };
     let idle = run.idle()?;
@@ -103,7 +105,7 @@ pub fn run(config: &RoomsConfig) -> anyhow::Result<RoomsReport> {
     run.ramp(config.idle..config.idle + config.talkers())?;
     let window = run.measure()?;
     run.drain()?;
-    run.view.end();
+    run.screen.end();
     let server_answers = answers(config);
     Ok(report::report(config, &run.engine, &window, &idle, run.sampler.samples, server_answers))
 }
@@ -138,16 +140,19 @@ fn answers(config: &RoomsConfig) -> bool {
 impl Run<'_> {
     fn enter(&mut self, phase: Phase, span: Option<Duration>) {
         self.phase = phase;
-        self.view.enter(phase, span);
+        self.screen.enter(phase, span);
     }
 
     /// One turn of everything.
     fn turn(&mut self, span: Duration) -> anyhow::Result<()> {
         self.engine.turn(span)?;
-        if let Some(sample) = self.sampler.tick(self.phase, &mut self.engine) {
-            self.view.sample(&sample);
+        let engine = &mut self.engine;
+        let look = || (engine.counts.clone(), std::mem::take(&mut engine.recent));
+        if let Some(sample) = self.sampler.tick(self.phase, look) {
+            self.screen.sample(&sample);
         }
-        self.view.draw(&self.engine.counts);
+        let peers = self.config.talkers() + self.config.idle;
+        self.screen.draw(&Crowd { counts: &self.engine.counts, peers });
         Ok(())
     }
 

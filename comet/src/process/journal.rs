@@ -349,7 +349,8 @@ mod tests {
 
     #[test]
     fn a_long_file_is_renamed_and_the_oldest_is_removed() {
-        let dir = std::env::temp_dir().join(format!("sutantra-journal-{}", std::process::id()));
+        let home = tempfile::tempdir().expect("a directory for the test");
+        let dir = home.path().join("data");
         let path = dir.join("comet.log");
         let mut file = LogFile::open(&path).expect("a new directory");
         for round in 0..6 {
@@ -361,7 +362,6 @@ mod tests {
         assert_eq!(text("comet.log.1").as_deref(), Some("4\n"));
         assert_eq!(text("comet.log.3").as_deref(), Some("2\n"));
         assert_eq!(text("comet.log.4"), None);
-        fs::remove_dir_all(&dir).expect("ours");
     }
 
     #[test]

@@ -6,9 +6,9 @@ use chain_types::{
     AccountId, Grants as GrantSet, PaymentStatus, REVOCATION_SIGNED_BYTES, Revocation,
     RevocationError, Revoked, SignedRevocation, SigningKey, StreamId, Token, TokenId,
 };
+use tempfile::TempDir;
 
 use super::*;
-use crate::config::testing::TempDir;
 
 const NOW_MS: u64 = 1_000_000;
 
@@ -64,7 +64,7 @@ fn ask(admission: &dyn Admission, role: Role, bearer: Option<&str>) -> Result<Ad
 fn a_token_opens_its_stream_in_its_role_in_its_time_and_nothing_else() {
     #[track_caller]
     fn check(role: Role, bearer: Option<&str>, expected: Result<(), (Refused, u16)>) {
-        let home = TempDir::new();
+        let home = TempDir::new().unwrap();
         let seen = ask(&grants(home.path()), role, bearer);
         assert_eq!(seen.map(|_| ()).map_err(|refused| (refused, refused.http_status())), expected);
     }
@@ -106,7 +106,7 @@ fn a_token_opens_its_stream_in_its_role_in_its_time_and_nothing_else() {
 
 #[test]
 fn what_is_admitted_carries_the_bounds_of_the_token() {
-    let home = TempDir::new();
+    let home = TempDir::new().unwrap();
     let admitted =
         ask(&grants(home.path()), Role::Subscribe, Some(&bearer(token(GrantSet::SUBSCRIBE))));
     assert_eq!(
@@ -124,7 +124,7 @@ fn what_is_admitted_carries_the_bounds_of_the_token() {
 /// R121
 #[test]
 fn a_revoked_token_stays_revoked_after_a_restart() {
-    let home = TempDir::new();
+    let home = TempDir::new().unwrap();
     let good = bearer(token(GrantSet::SUBSCRIBE));
     let other = bearer(Token { token_id: TokenId([9; 16]), ..token(GrantSet::SUBSCRIBE) });
     let what = Revoked::Token(TokenId([1; 16]));
@@ -148,7 +148,7 @@ fn a_revoked_token_stays_revoked_after_a_restart() {
 /// R121
 #[test]
 fn a_viewer_who_was_sent_away_comes_back_with_a_newer_grant_only() {
-    let home = TempDir::new();
+    let home = TempDir::new().unwrap();
     let old = bearer(token(GrantSet::SUBSCRIBE));
     let what = Revoked::Viewer { stream: StreamId::local("demo"), viewer: AccountId([2; 32]) };
     grants(home.path()).revoke(&revocation(&issuer(), what, NOW_MS - 10)).expect("accepted");
@@ -162,7 +162,7 @@ fn a_viewer_who_was_sent_away_comes_back_with_a_newer_grant_only() {
 
 #[test]
 fn only_a_trusted_issuer_takes_back() {
-    let home = TempDir::new();
+    let home = TempDir::new().unwrap();
     let grants = grants(home.path());
     let what = Revoked::Token(TokenId([1; 16]));
     let foreign = grants.revoke(&revocation(&stranger(), what, NOW_MS));
@@ -177,7 +177,7 @@ fn only_a_trusted_issuer_takes_back() {
 
 #[test]
 fn a_record_cut_short_is_dropped_and_a_damaged_one_stops_the_start() {
-    let home = TempDir::new();
+    let home = TempDir::new().unwrap();
     let path = home.path().join("revocations");
     let first = revocation(&issuer(), Revoked::Token(TokenId([1; 16])), NOW_MS).encode();
     let second = revocation(&issuer(), Revoked::Token(TokenId([2; 16])), NOW_MS).encode();

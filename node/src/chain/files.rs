@@ -53,8 +53,9 @@ pub(super) fn sentence(error: &anyhow::Error) -> String {
 mod tests {
     use std::{fs, io};
 
+    use tempfile::TempDir;
+
     use super::*;
-    use crate::config::testing::TempDir;
 
     /// Prints its cause, and names it as well.
     #[derive(Debug, thiserror::Error)]
@@ -70,7 +71,7 @@ mod tests {
     /// A home with these files.
     #[track_caller]
     fn check_home(there: &[&str], expected: Option<&str>) {
-        let home = TempDir::new();
+        let home = TempDir::new().unwrap();
         for path in there {
             let path = home.path().join(path);
             fs::create_dir_all(path.parent().expect("below the home")).expect("ours");

@@ -62,12 +62,13 @@ fn existing(home: &Path, file: &str) -> anyhow::Result<PathBuf> {
 mod tests {
     use std::fs;
 
+    use tempfile::TempDir;
+
     use super::*;
-    use crate::config::testing::TempDir;
 
     #[test]
     fn keys_are_shown_in_cometbfts_forms_and_never_made() {
-        let home = TempDir::new();
+        let home = TempDir::new().unwrap();
         let refused = node_key(home.path()).expect_err("there is none").to_string();
         assert!(refused.contains("init MONIKER"), "{refused}");
         assert!(validator_key(home.path()).is_err());

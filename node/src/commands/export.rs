@@ -87,12 +87,14 @@ fn genesis(args: &ExportArgs, app: &App, mut genesis: Value) -> anyhow::Result<V
 
 #[cfg(test)]
 mod tests {
+    use tempfile::TempDir;
+
     use super::*;
-    use crate::{commands::state::testing::config, config::testing::TempDir};
+    use crate::commands::state::testing::config;
 
     #[test]
     fn the_state_is_a_genesis_that_begins_at_the_next_height() {
-        let home = TempDir::new();
+        let home = TempDir::new().unwrap();
         let config = config(home.path());
         let output = home.path().join("next.json");
         let args = |for_height| ExportArgs {

@@ -116,12 +116,13 @@ impl Drop for EchoOff {
 
 #[cfg(test)]
 mod tests {
+    use tempfile::TempDir;
+
     use super::*;
-    use crate::config::testing::TempDir;
 
     #[test]
     fn a_passphrase_of_a_file_is_its_first_line_and_not_short() {
-        let dir = TempDir::new();
+        let dir = TempDir::new().unwrap();
         let file = dir.path().join("passphrase");
         let check = |text: &str, new: Result<&str, &str>| {
             fs::write(&file, text).expect("ours");

@@ -89,15 +89,17 @@ fn roll_back_engine(program: &Binary, home: &Path, args: RollbackArgs) -> anyhow
 mod tests {
     use std::{fs, os::unix::fs::PermissionsExt};
 
+    use tempfile::TempDir;
+
     use super::*;
-    use crate::{commands::state::testing::config, config::testing::TempDir};
+    use crate::commands::state::testing::config;
 
     const SOFT: RollbackArgs = RollbackArgs { hard: false };
     const HARD: RollbackArgs = RollbackArgs { hard: true };
 
     #[test]
     fn a_block_is_taken_back_when_no_node_runs() {
-        let home = TempDir::new();
+        let home = TempDir::new().unwrap();
         let config = config(home.path());
         let refused = |config: &Config| format!("{:#}", run(SOFT, config).expect_err("refused"));
         assert!(refused(&config).contains("start the node once"));
@@ -128,7 +130,7 @@ mod tests {
 
     #[test]
     fn cometbfts_state_is_taken_back_with_ours() {
-        let home = TempDir::new();
+        let home = TempDir::new().unwrap();
         let mut config = config(home.path());
         drop(state::testing::chain(&config, 4));
         stamp::claim_engine(home.path(), stamp::Engine::Cometbft).expect("ours");

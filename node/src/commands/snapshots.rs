@@ -143,8 +143,10 @@ fn chain_id(incoming: &Incoming) -> anyhow::Result<String> {
 mod tests {
     use std::time::{Duration, Instant};
 
+    use tempfile::TempDir;
+
     use super::*;
-    use crate::{commands::state::testing::config, config::testing::TempDir};
+    use crate::commands::state::testing::config;
 
     #[track_caller]
     fn refused(command: SnapshotsCommand, config: &Config, part: &str) {
@@ -154,7 +156,8 @@ mod tests {
 
     #[test]
     fn a_snapshot_is_carried_to_another_home_and_becomes_its_state() {
-        let (home, other, file) = (TempDir::new(), TempDir::new(), TempDir::new());
+        let (home, other, file) =
+            (TempDir::new().unwrap(), TempDir::new().unwrap(), TempDir::new().unwrap());
         let (here, there) = (config(home.path()), config(other.path()));
         let file = file.path().join("carried");
         let app = state::testing::chain(&here, 4);
@@ -190,7 +193,7 @@ mod tests {
         run(SnapshotsCommand::Delete { height: 4 }, &there).expect("is there");
         refused(SnapshotsCommand::Delete { height: 4 }, &there, "`snapshots list`");
         std::fs::write(&file, b"something else").expect("ours");
-        let third = TempDir::new();
+        let third = TempDir::new().unwrap();
         refused(restore(None), &config(third.path()), "carried");
         refused(
             SnapshotsCommand::Delete { height: 1 },
@@ -201,7 +204,8 @@ mod tests {
 
     #[test]
     fn a_snapshot_of_another_chain_is_refused() {
-        let (home, other, file) = (TempDir::new(), TempDir::new(), TempDir::new());
+        let (home, other, file) =
+            (TempDir::new().unwrap(), TempDir::new().unwrap(), TempDir::new().unwrap());
         let (here, there) = (config(home.path()), config(other.path()));
         let app = state::testing::chain(&here, 2);
         let archive = Archive::of(&state::dir(home.path()));

@@ -321,8 +321,9 @@ fn sync_parent(path: &Path) -> Result<(), HomeError> {
 mod tests {
     use std::{os::unix::fs::PermissionsExt, sync::Barrier, thread};
 
+    use tempfile::TempDir;
+
     use super::*;
-    use crate::config::testing::TempDir;
 
     fn mode(path: &Path) -> u32 {
         fs::metadata(path).expect("exists").mode() & 0o777
@@ -330,7 +331,7 @@ mod tests {
 
     #[test]
     fn keys_and_certificate_survive_a_restart_and_are_private() {
-        let home = TempDir::new();
+        let home = TempDir::new().unwrap();
         let (key, cert) = (issuer_key(home.path()), dtls_certificate(home.path()));
         let (key, cert) = (key.expect("made"), cert.expect("made"));
         assert_eq!(issuer_key(home.path()).expect("read").to_bytes(), key.to_bytes());
@@ -341,13 +342,13 @@ mod tests {
         assert_eq!(mode(&home.path().join("keys")), 0o700);
         assert_eq!(mode(&home.path().join("dtls.pem")), 0o600);
 
-        let other = TempDir::new();
+        let other = TempDir::new().unwrap();
         assert_ne!(issuer_key(other.path()).expect("made").to_bytes(), key.to_bytes());
     }
 
     #[test]
     fn many_processes_that_make_the_key_at_once_end_with_the_same_key() {
-        let home = TempDir::new();
+        let home = TempDir::new().unwrap();
         let start = Barrier::new(8);
         let keys: Vec<_> = thread::scope(|scope| {
             let make = || {
@@ -364,7 +365,7 @@ mod tests {
 
     #[test]
     fn a_secret_that_is_open_or_damaged_is_refused_by_name() {
-        let home = TempDir::new();
+        let home = TempDir::new().unwrap();
         issuer_key(home.path()).expect("made");
         let path = home.path().join("keys/issuer.key");
         fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).expect("ours");
@@ -396,7 +397,7 @@ mod tests {
         let good = fs::read_to_string(&path).expect("made");
         let key_at = good.find("-----BEGIN PRIVATE KEY").expect("a key");
         let wrong_key = good[..key_at].to_owned() + &pem("PRIVATE KEY", b"no key");
-        let other = TempDir::new();
+        let other = TempDir::new().unwrap();
         dtls_certificate(other.path()).expect("made");
         let other = fs::read_to_string(other.path().join("dtls.pem")).expect("made");
         let crossed =
@@ -409,7 +410,7 @@ mod tests {
 
     #[test]
     fn two_nodes_do_not_share_a_home() {
-        let dir = TempDir::new();
+        let dir = TempDir::new().unwrap();
         let mut first = Home::open(dir.path()).expect("free");
         first.announce("http://127.0.0.1:8080").expect("ours");
         let refused = Home::open(dir.path()).expect_err("taken");
@@ -424,7 +425,7 @@ mod tests {
 
     #[test]
     fn a_default_home_that_cannot_be_written_gives_way_with_a_sentence() {
-        let temp = TempDir::new();
+        let temp = TempDir::new().unwrap();
         // `/proc` refuses directories to everybody, root included, but with `NotFound`; so the
         // refusal is made by a file in the way where root runs the tests.
         let blocked = temp.path().join("read-only");

@@ -256,8 +256,9 @@ fn write(home: &Path, stamp: &Stamp) -> Result<(), StampError> {
 
 #[cfg(test)]
 mod tests {
+    use tempfile::TempDir;
+
     use super::*;
-    use crate::config::testing::TempDir;
 
     fn text(home: &TempDir) -> String {
         fs::read_to_string(home.path().join(FILE_NAME)).expect("stamped")
@@ -265,7 +266,7 @@ mod tests {
 
     #[test]
     fn a_home_without_a_stamp_gets_one_and_keeps_it() {
-        let home = TempDir::new();
+        let home = TempDir::new().unwrap();
         let stamp = open(home.path()).expect("new");
         assert_eq!(stamp, Stamp { layout: 1, version: WRITER.to_owned(), engine: None });
         assert_eq!(text(&home), format!("layout = 1\nversion = {WRITER}\n"));
@@ -274,7 +275,7 @@ mod tests {
 
     #[test]
     fn an_unstamped_home_with_blocks_is_the_embedded_engines() {
-        let home = TempDir::new();
+        let home = TempDir::new().unwrap();
         fs::create_dir_all(home.path().join("chain/blocks")).expect("ours");
         assert_eq!(open(home.path()).expect("read").engine, Some(Engine::Embedded));
         let refused = claim_engine(home.path(), Engine::Cometbft).expect_err("its blocks");
@@ -291,7 +292,7 @@ mod tests {
 
     #[test]
     fn an_engine_that_made_blocks_is_the_only_one() {
-        let home = TempDir::new();
+        let home = TempDir::new().unwrap();
         claim_engine(home.path(), Engine::Cometbft).expect("nobody's yet");
         assert!(text(&home).ends_with("engine = cometbft\n"));
         claim_engine(home.path(), Engine::Cometbft).expect("its own");
@@ -301,7 +302,7 @@ mod tests {
 
     #[test]
     fn a_newer_layout_is_refused_and_untouched() {
-        let home = TempDir::new();
+        let home = TempDir::new().unwrap();
         let future = "layout = 7\nversion = 3.1.4\nshape = round\n";
         fs::write(home.path().join(FILE_NAME), future).expect("ours");
         let refused = open(home.path()).expect_err("from the future").to_string();
@@ -312,7 +313,7 @@ mod tests {
 
     #[test]
     fn an_older_layout_is_migrated_step_by_step_and_never_half() {
-        let home = TempDir::new();
+        let home = TempDir::new().unwrap();
         open(home.path()).expect("new");
         let note = |home: &Path, name: &str| fs::write(home.join(name), "");
         fn fails(_: &Path) -> io::Result<()> {
@@ -333,7 +334,7 @@ mod tests {
     fn what_is_no_stamp_is_refused() {
         #[track_caller]
         fn check(text: &[u8], reason: &str) {
-            let home = TempDir::new();
+            let home = TempDir::new().unwrap();
             fs::write(home.path().join(FILE_NAME), text).expect("ours");
             let refused = open(home.path()).expect_err("damaged").to_string();
             assert!(refused.contains(reason), "{refused}");

@@ -202,15 +202,14 @@ fn engine(config: &Config) -> Option<Finding> {
 
 #[cfg(test)]
 mod tests {
+    use tempfile::TempDir;
+
     use super::*;
-    use crate::{
-        config::{home::Home, testing::TempDir},
-        doctor::report::Level,
-    };
+    use crate::{config::home::Home, doctor::report::Level};
 
     #[test]
     fn a_home_says_whether_a_node_runs_on_it_and_which() {
-        let dir = TempDir::new();
+        let dir = TempDir::new().unwrap();
         assert!(running(dir.path()).is_none());
         let mut home = Home::open(dir.path()).expect("ours");
         let found = running(dir.path()).expect("locked by us");
@@ -226,7 +225,7 @@ mod tests {
 
     #[test]
     fn a_stamp_from_the_future_is_bad_and_none_is_no_finding() {
-        let dir = TempDir::new();
+        let dir = TempDir::new().unwrap();
         assert_eq!(of_stamp(dir.path()), None);
         stamp::claim_engine(dir.path(), stamp::Engine::Cometbft).expect("ours");
         let found = of_stamp(dir.path()).expect("stamped");

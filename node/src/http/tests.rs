@@ -13,13 +13,11 @@ use sfu::{
     Relay, RelayConfig, Started,
     io::{Endpoint, LinkKind},
 };
+use tempfile::TempDir;
 use tower::ServiceExt;
 
 use super::*;
-use crate::{
-    admission::Open, config::testing::TempDir, demo::Demo, metrics::BuildInfo,
-    relay_control::ByAdmission,
-};
+use crate::{admission::Open, demo::Demo, metrics::BuildInfo, relay_control::ByAdmission};
 
 mod any_request;
 mod peer;
@@ -80,7 +78,7 @@ impl Node {
         let relay = Arc::new(relay);
         let (control, inputs) =
             Control::new(relay, events, gates, Box::new(ByAdmission), Arc::clone(&metrics), None);
-        let home = TempDir::new();
+        let home = TempDir::new().unwrap();
         let issuer = SigningKey::from_bytes(&[7; 32]);
         let trusted = vec![AccountId::from(&issuer)];
         let grants = Arc::new(Grants::open(home.path(), trusted).expect("an empty home"));

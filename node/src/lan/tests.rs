@@ -7,9 +7,9 @@ use rustls::{
     client::{WebPkiServerVerifier, danger::ServerCertVerifier},
     pki_types::{ServerName, UnixTime},
 };
+use tempfile::TempDir;
 
 use super::*;
-use crate::config::testing::TempDir;
 
 fn ip(text: &str) -> IpAddr {
     text.parse().expect("an address")
@@ -35,7 +35,7 @@ fn trusts(authority_pem: &str, leaf: &CertifiedKey, name: IpAddr, later: Duratio
 
 #[test]
 fn a_phone_that_trusts_the_authority_trusts_the_relay_at_its_local_addresses() {
-    let home = TempDir::new();
+    let home = TempDir::new().unwrap();
     let authority = Authority::open(home.path(), now()).expect("made");
     let addresses = [ip("192.168.1.7"), ip("fd00::7"), ip("127.0.0.1"), ip("203.0.113.1")];
     let leaf = authority.issue(&addresses, now()).expect("issued");
@@ -51,14 +51,14 @@ fn a_phone_that_trusts_the_authority_trusts_the_relay_at_its_local_addresses() {
     check("192.168.1.7", LEAF_VALID + Duration::from_secs(60), false);
     assert!(LEAF_RENEW < LEAF_VALID);
 
-    let stranger = TempDir::new();
+    let stranger = TempDir::new().unwrap();
     let stranger = Authority::open(stranger.path(), now()).expect("made");
     assert!(!trusts(stranger.pem(), &leaf, ip("192.168.1.7"), Duration::ZERO));
 }
 
 #[test]
 fn a_stolen_authority_cannot_speak_for_public_addresses() {
-    let home = TempDir::new();
+    let home = TempDir::new().unwrap();
     let authority = Authority::open(home.path(), now()).expect("made");
     let sign = |name: SanType| {
         let mut params = CertificateParams::default();
@@ -76,7 +76,7 @@ fn a_stolen_authority_cannot_speak_for_public_addresses() {
 
 #[test]
 fn the_authority_survives_a_restart_and_its_key_is_not_given_out() {
-    let home = TempDir::new();
+    let home = TempDir::new().unwrap();
     let first = Authority::open(home.path(), now()).expect("made");
     let again = Authority::open(home.path(), now()).expect("read");
     assert_eq!(first.pem(), again.pem());
@@ -92,7 +92,7 @@ fn the_authority_survives_a_restart_and_its_key_is_not_given_out() {
 
 #[test]
 fn a_host_without_local_addresses_is_told_so() {
-    let home = TempDir::new();
+    let home = TempDir::new().unwrap();
     let authority = Authority::open(home.path(), now()).expect("made");
     let refused = authority.issue(&[ip("203.0.113.1"), ip("2001:db8::1")], now());
     assert!(matches!(refused, Err(LanError::NoAddress)));

@@ -123,12 +123,10 @@ fn existing(dir: &Dir, net: &Net) -> anyhow::Result<Option<String>> {
 mod tests {
     use chain_types::AccountId;
     use consensus_abci::app::AppState;
+    use tempfile::TempDir;
 
     use super::*;
-    use crate::{
-        config::testing::TempDir,
-        localnet::{net::Wish, ports::Ports},
-    };
+    use crate::localnet::{net::Wish, ports::Ports};
 
     fn network(temp: &TempDir) -> (Dir, Net, Homes) {
         let dir = Dir::open(&temp.path().join("net")).expect("free");
@@ -144,7 +142,7 @@ mod tests {
 
     #[test]
     fn all_validators_have_one_genesis_that_names_them_and_gives_the_relay_money() {
-        let temp = TempDir::new();
+        let temp = TempDir::new().unwrap();
         let (dir, net, homes) = network(&temp);
         let texts = texts(&dir, &net);
         assert!(texts.iter().all(|text| *text == texts[0]));
@@ -172,7 +170,7 @@ mod tests {
 
     #[test]
     fn a_second_start_changes_nothing_and_ends_what_a_first_left_undone() {
-        let temp = TempDir::new();
+        let temp = TempDir::new().unwrap();
         let (dir, net, homes) = network(&temp);
         let before = texts(&dir, &net);
         fs::remove_file(genesis_file(&dir, 1)).expect("ours");
@@ -182,7 +180,7 @@ mod tests {
 
     #[test]
     fn homes_of_two_networks_are_not_mixed() {
-        let temp = TempDir::new();
+        let temp = TempDir::new().unwrap();
         let (dir, net, _) = network(&temp);
         let good = texts(&dir, &net).remove(0);
         fs::write(genesis_file(&dir, 3), good.replace("node3", "node4")).expect("ours");

@@ -221,12 +221,13 @@ fn last_words(log: &Path) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use tempfile::TempDir;
+
     use super::*;
-    use crate::config::testing::TempDir;
 
     #[test]
     fn the_last_words_are_an_error_or_the_last_line() {
-        let temp = TempDir::new();
+        let temp = TempDir::new().unwrap();
         let log = temp.path().join("node.log");
         let words = |text: &str| {
             fs::write(&log, text).expect("ours");
@@ -242,7 +243,7 @@ mod tests {
 
     #[test]
     fn a_long_log_is_put_aside() {
-        let temp = TempDir::new();
+        let temp = TempDir::new().unwrap();
         let log = temp.path().join("log/node.log");
         open_log(&log).expect("made").set_len(LOG_BYTES_MAX + 1).expect("ours");
         assert_eq!(open_log(&log).expect("made").metadata().expect("there").len(), 0);

@@ -115,12 +115,10 @@ impl Words {
 #[cfg(test)]
 mod tests {
     use clap::Parser;
+    use tempfile::TempDir;
 
     use super::*;
-    use crate::{
-        cli::{self, Action},
-        config::testing::TempDir,
-    };
+    use crate::cli::{self, Action};
 
     #[derive(Debug, Parser)]
     struct Cli {
@@ -129,7 +127,7 @@ mod tests {
     }
 
     fn network(validators: usize) -> (Net, Homes) {
-        let temp = TempDir::new();
+        let temp = TempDir::new().unwrap();
         let dir = Dir::open(temp.path()).expect("free");
         let wish = Wish { validators: Some(validators), ..Wish::default() };
         let net = dir.net(wish, &mut Ports::of(|_| true)).expect("a network");

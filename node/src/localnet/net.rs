@@ -284,8 +284,9 @@ pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), NetError> {
 
 #[cfg(test)]
 mod tests {
+    use tempfile::TempDir;
+
     use super::*;
-    use crate::config::testing::TempDir;
 
     fn open(temp: &TempDir) -> Dir {
         Dir::open(&temp.path().join("net")).expect("free")
@@ -297,7 +298,7 @@ mod tests {
 
     #[test]
     fn a_network_comes_back_with_its_name_and_its_ports() {
-        let temp = TempDir::new();
+        let temp = TempDir::new().unwrap();
         let first = net(&open(&temp), Wish::default()).expect("a new one");
         assert_eq!(first.nodes.len(), VALIDATORS_DEFAULT);
         let digits = first.chain_id.strip_prefix("sutantra-local-").expect("its name");
@@ -315,7 +316,7 @@ mod tests {
 
     #[test]
     fn one_network_runs_once() {
-        let temp = TempDir::new();
+        let temp = TempDir::new().unwrap();
         let first = open(&temp);
         let error = Dir::open(first.path()).expect_err("in use").to_string();
         assert!(error.contains(&format!("process {}", std::process::id())), "{error}");
@@ -325,7 +326,7 @@ mod tests {
 
     #[test]
     fn only_what_localnet_made_is_used_and_thrown_away() {
-        let temp = TempDir::new();
+        let temp = TempDir::new().unwrap();
         let foreign = temp.path().join("foreign");
         fs::create_dir(&foreign).expect("ours");
         fs::write(foreign.join("letters.txt"), "dear").expect("ours");
@@ -345,7 +346,7 @@ mod tests {
 
     #[test]
     fn a_file_that_is_not_ours_to_read_is_refused_with_the_remedy() {
-        let temp = TempDir::new();
+        let temp = TempDir::new().unwrap();
         let dir = open(&temp);
         net(&dir, Wish::default()).expect("a new one");
         let other = Wish { validators: Some(7), ..Wish::default() };

@@ -4,6 +4,7 @@ use std::{fs, net::Ipv4Addr, sync::Arc, time::Instant};
 
 use axum::routing::{get, post};
 use rustls::{ClientConfig, RootCertStore, pki_types::ServerName};
+use tempfile::TempDir;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     sync::{Notify, oneshot},
@@ -12,7 +13,7 @@ use tokio::{
 use tokio_rustls::TlsConnector;
 
 use super::*;
-use crate::config::{home::pem, testing::TempDir};
+use crate::config::home::pem;
 
 /// A self-signed certificate for 127.0.0.1: certificate PEM, key PEM.
 fn certificate() -> (String, String) {
@@ -28,7 +29,7 @@ struct Files {
 
 impl Files {
     fn new() -> Self {
-        let files = Self { dir: TempDir::new() };
+        let files = Self { dir: TempDir::new().unwrap() };
         files.write(&certificate());
         files
     }

@@ -224,13 +224,11 @@ mod tests {
     use super::*;
 
     fn read(flags: &str) -> Result<Settings, String> {
-        let key = std::env::temp_dir().join(format!("peer-cli-{:x}", rand::random::<u64>()));
+        let directory = tempfile::tempdir().unwrap();
+        let key = directory.path().join("peer.key");
         let flags = std::iter::once("peer").chain(flags.split_whitespace());
         let matches = command().try_get_matches_from(flags).map_err(|error| error.to_string())?;
-        let settings = Settings::read(&matches, &key).map_err(|error| error.to_string());
-        // Flags that are refused before the key is needed make none.
-        drop(std::fs::remove_file(&key));
-        settings
+        Settings::read(&matches, &key).map_err(|error| error.to_string())
     }
 
     #[track_caller]

@@ -3,6 +3,7 @@
 //! After every input poll [`Connection::poll_output`] until it gives a deadline, then wait for the
 //! next input until then.
 
+mod channels;
 mod negotiation;
 mod remote;
 
@@ -16,16 +17,15 @@ use serde_json::{Value, json};
 use str0m::{
     Candidate, Event as RtcEvent, IceConnectionState, Input, Output as RtcOutput, Rtc, RtcError,
     change::{SdpAnswer, SdpOffer, SdpPendingOffer},
-    channel::ChannelId,
     net::Transmit,
 };
 
+pub use channels::SendError;
 pub use negotiation::{Decision, Standing, decide};
 pub use remote::RemoteIdentity;
 
-use crate::framing::{
-    Assembler, Batcher, Body, CHANNEL_LABEL, Compression, FrameError, Message, Trust,
-};
+use self::channels::Channels;
+use crate::framing::{Body, CHANNEL_LABEL, Compression, FrameError, Message};
 
 /// From the offer to the open channel. Later the connection is given up.
 const OPEN_WITHIN: Duration = Duration::from_secs(30);
@@ -41,14 +41,8 @@ const RESTART_AFTER: Duration = Duration::from_secs(1);
 const RESTART_LATER: Duration = Duration::from_secs(8);
 /// Frames that str0m has taken and the peer has not acknowledged.
 const SCTP_BUFFERED_BYTES_MAX: usize = 512 * 1024;
-/// Below this much that waits, a sender that holds back may go on.
-const WRITABLE_BELOW_BYTES: usize = 128 * 1024;
-/// Frames that wait here. A message beyond is refused.
-const QUEUED_BYTES_MAX: usize = 16 << 20;
 /// Candidates that wait for the description they belong to. One more drops.
 const EARLY_CANDIDATES_MAX: usize = 64;
-/// Events that wait for [`Connection::poll_output`] come out at each poll: this bounds one input's.
-const RAW_LABEL_CHARS_MAX: usize = 64;
 
 /// What the connection wants.
 #[derive(Debug)]
@@ -107,20 +101,6 @@ pub enum CloseReason {
     Protocol,
 }
 
-/// Why a message was not taken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum SendError {
-    /// Not yet, or no longer.
-    #[error("the channel is not open")]
-    NotOpen,
-    /// More waits than a sender may pile up.
-    #[error("too much waits for this peer already: send slower")]
-    Full,
-    /// It does not fit a frame's rules.
-    #[error(transparent)]
-    Frame(#[from] FrameError),
-}
-
 #[derive(Debug, Clone, Copy)]
 enum State {
     Opening { until: Instant, offer_at: Instant },
@@ -142,14 +122,9 @@ pub struct Connection {
     restarts: u32,
     remote: Option<RemoteIdentity>,
     early_candidates: Vec<Candidate>,
-    channel: Option<ChannelId>,
-    raw_channels: Vec<(ChannelId, String)>,
     state: State,
     has_opened: bool,
-    assembler: Assembler,
-    batcher: Batcher,
-    queued: VecDeque<Vec<u8>>,
-    queued_bytes: usize,
+    channels: Channels,
     events: VecDeque<Event>,
 }
 
@@ -182,14 +157,9 @@ impl Connection {
             restarts: 0,
             remote: None,
             early_candidates: Vec::new(),
-            channel: None,
-            raw_channels: Vec::new(),
             state: State::Opening { until: now + OPEN_WITHIN, offer_at: now + OFFER_AGAIN },
             has_opened: false,
-            assembler: Assembler::default(),
-            batcher: Batcher::default(),
-            queued: VecDeque::new(),
-            queued_bytes: 0,
+            channels: Channels::default(),
             events: VecDeque::new(),
         };
         if connection.is_offerer {
@@ -332,10 +302,7 @@ impl Connection {
         if self.rtc.handle_input(Input::Timeout(now)).is_err() {
             self.end(self.given_up());
         }
-        if self.batcher.deadline().is_some_and(|deadline| deadline <= now) {
-            let frames = self.batcher.flush();
-            self.queue(frames);
-        }
+        self.channels.handle_timeout(now);
         match self.state {
             State::Opening { until, .. } if until <= now => self.end(CloseReason::NoPath),
             State::Opening { until, offer_at } if offer_at <= now => {
@@ -367,19 +334,12 @@ impl Connection {
         if !self.is_open() {
             return Err(SendError::NotOpen);
         }
-        if self.queued_bytes + message.body.as_bytes().len() > QUEUED_BYTES_MAX {
-            return Err(SendError::Full);
-        }
-        let frames = self.batcher.push(message, compression, now)?;
-        self.queue(frames);
-        Ok(())
+        self.channels.push(message, compression, now)
     }
 
     /// Whether a sender that holds back for this connection may go on.
     pub fn is_writable(&mut self) -> bool {
-        let channel = self.channel.and_then(|id| self.rtc.channel(id));
-        let buffered = channel.map_or(0, |mut channel| channel.buffered_amount());
-        self.queued_bytes + buffered < WRITABLE_BELOW_BYTES
+        self.channels.is_writable(&mut self.rtc)
     }
 
     /// Says goodbye. What has not left by [`Connection::flush`] and a poll is lost.
@@ -428,14 +388,14 @@ impl Connection {
             State::Interrupted { until, restart_at } => Some(until.min(restart_at)),
             State::Open | State::Closed => None,
         };
-        [own, self.batcher.deadline()].into_iter().flatten().fold(at, Instant::min)
+        [own, self.channels.deadline()].into_iter().flatten().fold(at, Instant::min)
     }
 
     fn handle_event(&mut self, event: RtcEvent, now: Instant) {
         match event {
             RtcEvent::IceConnectionStateChange(state) => self.handle_ice(state, now),
             RtcEvent::ChannelOpen(id, label) if label == CHANNEL_LABEL => {
-                self.channel = Some(id);
+                self.channels.open(id);
                 if !self.has_opened {
                     self.has_opened = true;
                     self.state = State::Open;
@@ -443,12 +403,15 @@ impl Connection {
                 }
             }
             RtcEvent::ChannelOpen(id, label) => {
-                let label = label.chars().take(RAW_LABEL_CHARS_MAX).collect();
-                self.raw_channels.push((id, label));
+                self.channels.open_raw(id, &label);
             }
-            RtcEvent::ChannelData(data) => self.handle_data(data.id, data.binary, &data.data),
-            RtcEvent::ChannelClose(id) if self.channel == Some(id) => self.end(CloseReason::Remote),
-            RtcEvent::ChannelClose(id) => self.raw_channels.retain(|(known, _)| *known != id),
+            RtcEvent::ChannelData(data) => {
+                self.channels.handle_data(data.id, data.binary, &data.data, &mut self.events);
+            }
+            RtcEvent::ChannelClose(id) if self.channels.is_ours(id) => {
+                self.end(CloseReason::Remote);
+            }
+            RtcEvent::ChannelClose(id) => self.channels.close_raw(id),
             // Media, its statistics, and marks that this connection does not ask for.
             _ => {}
         }
@@ -470,24 +433,6 @@ impl Connection {
                 _,
             ) => {}
         }
-    }
-
-    fn handle_data(&mut self, id: ChannelId, is_binary: bool, data: &[u8]) {
-        if self.channel == Some(id) && is_binary {
-            match self.assembler.push(data, Trust::Channel) {
-                Ok(messages) => self.events.extend(messages.into_iter().map(Event::Message)),
-                Err(error) => self.events.push_back(Event::Refused(error)),
-            }
-            return;
-        }
-        let label = self.raw_channels.iter().find(|(known, _)| *known == id);
-        let label = label.map_or(CHANNEL_LABEL, |(_, label)| label).to_owned();
-        let body = match String::from_utf8(data.to_vec()) {
-            Ok(text) if !is_binary => Body::Text(text),
-            Ok(text) => Body::Bytes(text.into_bytes()),
-            Err(error) => Body::Bytes(error.into_bytes()),
-        };
-        self.events.push_back(Event::Raw { label, body });
     }
 
     fn restart_ice(&mut self, now: Instant) {
@@ -513,30 +458,13 @@ impl Connection {
 
     /// What waits for more, without the wait.
     pub fn flush(&mut self) {
-        let frames = self.batcher.flush();
-        self.queue(frames);
+        self.channels.flush();
         self.write_queued();
     }
 
-    fn queue(&mut self, frames: Vec<Vec<u8>>) {
-        self.queued_bytes += frames.iter().map(Vec::len).sum::<usize>();
-        self.queued.extend(frames);
-    }
-
     fn write_queued(&mut self) {
-        while let Some(frame) = self.queued.front() {
-            let Some(mut channel) = self.channel.and_then(|id| self.rtc.channel(id)) else {
-                return;
-            };
-            match channel.write(true, frame) {
-                Ok(true) => {
-                    self.queued_bytes -= frame.len();
-                    self.queued.pop_front();
-                }
-                // No room: acknowledgements make some.
-                Ok(false) => return,
-                Err(_) => return self.end(CloseReason::Protocol),
-            }
+        if self.channels.write(&mut self.rtc).is_err() {
+            self.end(CloseReason::Protocol);
         }
     }
 
@@ -545,8 +473,7 @@ impl Connection {
             return;
         }
         self.state = State::Closed;
-        self.queued.clear();
-        self.queued_bytes = 0;
+        self.channels.clear();
         self.events.push_back(Event::Closed(reason));
     }
 }

@@ -244,34 +244,19 @@ fn place(part: &Path, directory: &Path, name: &str) -> io::Result<PathBuf> {
 
 #[cfg(test)]
 mod tests {
+    use tempfile::TempDir;
+
     use super::*;
     use crate::files::piece;
 
-    struct Directory(PathBuf);
-
-    impl Directory {
-        fn new() -> Self {
-            let name = format!("peer-inbox-{}-{:x}", std::process::id(), rand::random::<u64>());
-            let path = std::env::temp_dir().join(name);
-            fs::create_dir(&path).unwrap();
-            Self(path)
-        }
-
-        fn names(&self) -> Vec<String> {
-            let entries = fs::read_dir(&self.0).unwrap();
-            let name = |entry: io::Result<fs::DirEntry>| {
-                entry.unwrap().file_name().to_string_lossy().into_owned()
-            };
-            let mut names: Vec<_> = entries.map(name).collect();
-            names.sort();
-            names
-        }
-    }
-
-    impl Drop for Directory {
-        fn drop(&mut self) {
-            fs::remove_dir_all(&self.0).unwrap();
-        }
+    fn names(directory: &TempDir) -> Vec<String> {
+        let entries = fs::read_dir(directory.path()).unwrap();
+        let name = |entry: io::Result<fs::DirEntry>| {
+            entry.unwrap().file_name().to_string_lossy().into_owned()
+        };
+        let mut names: Vec<_> = entries.map(name).collect();
+        names.sort();
+        names
     }
 
     const ID: [u8; 16] = [5; 16];
@@ -297,37 +282,37 @@ mod tests {
 
     #[test]
     fn a_file_that_is_there_is_never_overwritten() {
-        let directory = Directory::new();
-        let mut inbox = Inbox::new(Some(directory.0.clone()));
+        let directory = TempDir::new().unwrap();
+        let mut inbox = Inbox::new(Some(directory.path().to_owned()));
         for (bytes, name) in
             [(&b"first"[..], "a.txt"), (b"second", "a (1).txt"), (b"", "a (2).txt")]
         {
-            let path = directory.0.join(name);
+            let path = directory.path().join(name);
             let size = bytes.len() as u64;
             let whole = send(&mut inbox, "a.txt", bytes);
             assert_eq!(whole, Some(Received::Whole { path: path.clone(), size }));
             assert_eq!(fs::read(path).unwrap(), bytes);
         }
-        assert_eq!(directory.names(), ["a (1).txt", "a (2).txt", "a.txt"], "no part is left");
+        assert_eq!(names(&directory), ["a (1).txt", "a (2).txt", "a.txt"], "no part is left");
     }
 
     #[test]
     fn a_name_that_is_a_path_is_refused() {
-        let directory = Directory::new();
-        let mut inbox = Inbox::new(Some(directory.0.clone()));
+        let directory = TempDir::new().unwrap();
+        let mut inbox = Inbox::new(Some(directory.path().to_owned()));
         let long = "x".repeat(201);
         for name in ["", ".", "..", "../a", "/etc/passwd", "a/b", "a\\b", ".hidden", "a\n", &long] {
             let (answer, received) = inbox.handle("a", &offer(name, 1));
             assert!(matches!(answer, Some(Word::Refuse { .. })), "{name:?}: {answer:?}");
             assert!(matches!(received, Some(Received::Failed { .. })));
         }
-        assert!(directory.names().is_empty());
+        assert!(names(&directory).is_empty());
     }
 
     #[test]
     fn what_is_not_what_was_offered_leaves_nothing_behind() {
-        let directory = Directory::new();
-        let mut inbox = Inbox::new(Some(directory.0.clone()));
+        let directory = TempDir::new().unwrap();
+        let mut inbox = Inbox::new(Some(directory.path().to_owned()));
         let fails = |inbox: &mut Inbox, pieces: &[&[u8]], end: &Message| {
             inbox.handle("a", &offer("a", 4));
             let mut failed = None;
@@ -345,13 +330,13 @@ mod tests {
         assert_eq!(inbox.forget("a").len(), 1);
         inbox.handle("a", &offer("a", 4));
         drop(inbox);
-        assert!(directory.names().is_empty(), "{:?}", directory.names());
+        assert!(names(&directory).is_empty(), "{:?}", names(&directory));
     }
 
     #[test]
     fn one_peer_cannot_touch_the_file_of_another_and_without_a_directory_nothing_is_taken() {
-        let directory = Directory::new();
-        let mut inbox = Inbox::new(Some(directory.0.clone()));
+        let directory = TempDir::new().unwrap();
+        let mut inbox = Inbox::new(Some(directory.path().to_owned()));
         inbox.handle("a", &offer("a", 4));
         assert_eq!(inbox.handle("b", &piece(FileId::new(ID), b"evil")), (None, None));
         assert_eq!(inbox.handle("b", &done(b"evil")), (None, None));
@@ -361,8 +346,8 @@ mod tests {
 
     #[test]
     fn one_peer_cannot_take_the_places_of_all() {
-        let directory = Directory::new();
-        let mut inbox = Inbox::new(Some(directory.0.clone()));
+        let directory = TempDir::new().unwrap();
+        let mut inbox = Inbox::new(Some(directory.path().to_owned()));
         let mut offer_of = |from: &str, n: u8| {
             let id = FileId::new([n; 16]);
             let word = Word::Offer { id, name: "a".to_owned(), size: 4 };

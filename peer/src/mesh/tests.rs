@@ -1,6 +1,11 @@
 //! Descriptions that cannot be used, of peers that are connected and of some that are not.
 
-use super::*;
+use std::time::Duration;
+
+use super::{
+    neighbour::{ATTEMPTS_MAX, RETRY},
+    *,
+};
 use crate::framing::Kind;
 
 const STEPS_MAX: usize = 10_000;

@@ -4,18 +4,19 @@
 //! [`Turn::poll_transmit`] and [`Turn::poll_event`] until both are empty, then wait until
 //! [`Turn::poll_timeout`]. Randomness comes in with [`Turn::new`], as a source of transaction ids.
 
+mod requests;
+
 use std::{
     collections::{BTreeMap, VecDeque},
     net::{IpAddr, SocketAddr},
     time::{Duration, Instant},
 };
 
-use md5::{Digest as _, Md5};
-
 use super::{
     server::Transport,
     stun::{Attribute, Builder, Class, Message, Method, TransactionId},
 };
+use requests::{LIFETIME, Purpose, Requests};
 
 /// Addresses of peers that may send to us at once. One more is not permitted and its datagrams drop.
 const PERMISSIONS_MAX: usize = 256;
@@ -23,23 +24,13 @@ const PERMISSIONS_MAX: usize = 256;
 const CHANNELS_MAX: usize = 256;
 /// Datagrams that wait for a permission. One more drops the oldest: checks are repeated.
 const QUEUED_MAX: usize = 16;
-/// First wait for an answer over UDP; it doubles (RFC 8489 §6.2.1).
-const RTO: Duration = Duration::from_millis(500);
-/// Requests until a server over UDP counts as silent: 7.5 s in all.
-const SENDS_MAX: u32 = 4;
-/// Wait for an answer over TCP.
-const TCP_WAIT: Duration = Duration::from_secs(8);
 /// Permissions end after 300 s (§9), channels after 600 s (§12); either is renewed well before.
 const RENEW_AFTER: Duration = Duration::from_secs(240);
-/// What is asked for; the server may give another.
-const LIFETIME: u32 = 600;
 /// Challenges to one request. A server that asks again refuses our credentials.
 const CHALLENGES_MAX: u32 = 2;
 const CHANNEL_FIRST: u16 = 0x4000;
 /// §12: channel numbers end at 0x4FFF.
 const CHANNEL_LAST: u16 = 0x4FFF;
-/// REQUESTED-TRANSPORT: UDP between relay and peer.
-const PROTOCOL_UDP: [u8; 4] = [17, 0, 0, 0];
 
 /// What happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -84,23 +75,6 @@ pub enum TurnError {
     Answer,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Purpose {
-    Allocate,
-    Refresh { lifetime: u32 },
-    Permit(IpAddr),
-    Bind { peer: SocketAddr, channel: u16 },
-}
-
-#[derive(Debug)]
-struct Transaction {
-    purpose: Purpose,
-    bytes: Vec<u8>,
-    sends: u32,
-    next_at: Instant,
-    challenges: u32,
-}
-
 #[derive(Debug)]
 struct Permission {
     is_granted: bool,
@@ -122,23 +96,11 @@ enum State {
     Ended,
 }
 
-#[derive(Debug)]
-struct Challenge {
-    realm: String,
-    nonce: Vec<u8>,
-    /// MD5(user ":" realm ":" password), RFC 8489 §9.2.2.
-    key: [u8; 16],
-}
-
 /// One allocation.
 pub struct Turn {
     transport: Transport,
-    username: String,
-    password: String,
-    next_id: Box<dyn FnMut() -> TransactionId + Send>,
-    challenge: Option<Challenge>,
+    requests: Requests,
     state: State,
-    transactions: BTreeMap<TransactionId, Transaction>,
     permissions: BTreeMap<IpAddr, Permission>,
     channels: BTreeMap<SocketAddr, Channel>,
     next_channel: u16,
@@ -157,12 +119,8 @@ impl Turn {
     ) -> Self {
         let mut turn = Self {
             transport,
-            username,
-            password,
-            next_id: Box::new(next_id),
-            challenge: None,
+            requests: Requests::new(transport, username, password, Box::new(next_id)),
             state: State::Allocating,
-            transactions: BTreeMap::new(),
             permissions: BTreeMap::new(),
             channels: BTreeMap::new(),
             next_channel: CHANNEL_FIRST,
@@ -185,7 +143,6 @@ impl Turn {
 
     /// When [`Turn::handle_timeout`] is due; `None` once it has ended.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let transactions = self.transactions.values().map(|transaction| transaction.next_at);
         let state = match self.state {
             State::Allocated { refresh_at } => Some(refresh_at),
             State::Allocating => None,
@@ -195,12 +152,14 @@ impl Turn {
         let permissions =
             permissions.filter(|permission| permission.is_granted).map(|one| one.renew_at);
         let channels = self.channels.values().filter(|one| one.is_bound).map(|one| one.renew_at);
-        transactions.chain(state).chain(permissions).chain(channels).min()
+        self.requests.deadlines().chain(state).chain(permissions).chain(channels).min()
     }
 
     /// Lets time pass.
     pub fn handle_timeout(&mut self, now: Instant) {
-        self.repeat_requests(now);
+        for purpose in self.requests.repeat(now, &mut self.transmits) {
+            self.give_up(purpose, TurnError::Silent);
+        }
         if let State::Allocated { refresh_at } = self.state
             && refresh_at <= now
         {
@@ -261,9 +220,10 @@ impl Turn {
                 self.transmits.push_back(data);
             }
             Some(_) | None => {
-                let indication = Builder::new(Method::Send, Class::Indication, (self.next_id)())
-                    .address(Attribute::XorPeerAddress, peer)
-                    .attribute(Attribute::Data, bytes);
+                let indication =
+                    Builder::new(Method::Send, Class::Indication, self.requests.next_id())
+                        .address(Attribute::XorPeerAddress, peer)
+                        .attribute(Attribute::Data, bytes);
                 self.transmits.push_back(indication.finish(None));
             }
         }
@@ -275,7 +235,7 @@ impl Turn {
             self.request(Purpose::Refresh { lifetime: 0 }, 0, now);
         }
         self.state = State::Ended;
-        self.transactions.clear();
+        self.requests.clear();
     }
 
     /// Takes a whole message of the server.
@@ -314,22 +274,10 @@ impl Turn {
             }
             return;
         }
-        let Some(transaction) = self.transactions.get(&message.id) else { return };
-        let (purpose, challenges) = (transaction.purpose, transaction.challenges);
+        let Some((purpose, challenges)) = self.requests.answered(message) else { return };
         match message.class {
-            Class::Success => {
-                // §9.2.5 of RFC 8489: a success that is not signed with our key is nobody's.
-                let key = self.challenge.as_ref().map(|challenge| challenge.key);
-                if key.is_some_and(|key| !message.is_signed_by(&key)) {
-                    return;
-                }
-                self.transactions.remove(&message.id);
-                self.handle_success(purpose, message, now);
-            }
-            Class::Error => {
-                self.transactions.remove(&message.id);
-                self.handle_error(purpose, challenges, message, now);
-            }
+            Class::Success => self.handle_success(purpose, message, now),
+            Class::Error => self.handle_error(purpose, challenges, message, now),
             Class::Request | Class::Indication => {}
         }
     }
@@ -377,17 +325,13 @@ impl Turn {
     ) {
         let (code, reason) = message.error().unwrap_or((0, "no reason given"));
         if matches!(code, 401 | 438) {
-            let realm = message.text(Attribute::Realm).map(str::to_owned);
-            let realm = realm.or_else(|| Some(self.challenge.as_ref()?.realm.clone()));
-            let Some((realm, nonce)) = realm.zip(message.attribute(Attribute::Nonce)) else {
+            let Some(challenge) = self.requests.challenge_of(message) else {
                 return self.fail(TurnError::Answer);
             };
             if challenges >= CHALLENGES_MAX {
                 return self.give_up(purpose, TurnError::Unauthorized);
             }
-            let text = format!("{}:{realm}:{}", self.username, self.password);
-            let key = Md5::digest(text.as_bytes()).into();
-            self.challenge = Some(Challenge { realm, nonce: nonce.to_vec(), key });
+            self.requests.sign_for(challenge);
             return self.request(purpose, challenges + 1, now);
         }
         self.give_up(purpose, TurnError::Refused { code, reason: reason.to_owned() });
@@ -408,7 +352,7 @@ impl Turn {
 
     fn fail(&mut self, error: TurnError) {
         self.state = State::Ended;
-        self.transactions.clear();
+        self.requests.clear();
         self.events.push_back(Event::Failed(error));
     }
 
@@ -426,64 +370,8 @@ impl Turn {
     }
 
     fn request(&mut self, purpose: Purpose, challenges: u32, now: Instant) {
-        let id = (self.next_id)();
-        let method = match purpose {
-            Purpose::Allocate => Method::Allocate,
-            Purpose::Refresh { .. } => Method::Refresh,
-            Purpose::Permit(_) => Method::CreatePermission,
-            Purpose::Bind { .. } => Method::ChannelBind,
-        };
-        let mut builder = Builder::new(method, Class::Request, id);
-        builder = match purpose {
-            Purpose::Allocate => builder
-                .attribute(Attribute::RequestedTransport, &PROTOCOL_UDP)
-                .attribute(Attribute::Lifetime, &LIFETIME.to_be_bytes()),
-            Purpose::Refresh { lifetime } => {
-                builder.attribute(Attribute::Lifetime, &lifetime.to_be_bytes())
-            }
-            // A permission is for an address; the port says nothing (§9.1).
-            Purpose::Permit(ip) => {
-                builder.address(Attribute::XorPeerAddress, SocketAddr::new(ip, 0))
-            }
-            Purpose::Bind { peer, channel } => {
-                let [high, low] = channel.to_be_bytes();
-                builder
-                    .attribute(Attribute::ChannelNumber, &[high, low, 0, 0])
-                    .address(Attribute::XorPeerAddress, peer)
-            }
-        };
-        let bytes = match &self.challenge {
-            Some(Challenge { realm, nonce, key }) => builder
-                .attribute(Attribute::Username, self.username.as_bytes())
-                .attribute(Attribute::Realm, realm.as_bytes())
-                .attribute(Attribute::Nonce, nonce)
-                .finish(Some(key)),
-            None => builder.finish(None),
-        };
-        self.transmits.push_back(bytes.clone());
-        let next_at = now + if self.transport == Transport::Udp { RTO } else { TCP_WAIT };
-        let transaction = Transaction { purpose, bytes, sends: 1, next_at, challenges };
-        self.transactions.insert(id, transaction);
-    }
-
-    fn repeat_requests(&mut self, now: Instant) {
-        let mut silent = Vec::new();
-        for (id, transaction) in &mut self.transactions {
-            if transaction.next_at > now {
-                continue;
-            }
-            if self.transport == Transport::Tcp || transaction.sends >= SENDS_MAX {
-                silent.push((*id, transaction.purpose));
-                continue;
-            }
-            transaction.next_at = now + RTO * 2_u32.pow(transaction.sends);
-            transaction.sends += 1;
-            self.transmits.push_back(transaction.bytes.clone());
-        }
-        for (id, purpose) in silent {
-            self.transactions.remove(&id);
-            self.give_up(purpose, TurnError::Silent);
-        }
+        let bytes = self.requests.begin(purpose, challenges, now);
+        self.transmits.push_back(bytes);
     }
 }
 

@@ -1,3 +1,4 @@
+use md5::{Digest as _, Md5};
 use proptest::prelude::*;
 
 use super::*;

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use coordinator::limits::{BACKOFF_MS_MAX, BACKOFF_MS_MIN};
 use rand::Rng;
 
-const FIRST: Duration = Duration::from_millis(250);
-const MAX: Duration = Duration::from_secs(30);
+/// As a coordinator that refuses asks for.
+const FIRST: Duration = Duration::from_millis(BACKOFF_MS_MIN);
+const MAX: Duration = Duration::from_millis(BACKOFF_MS_MAX);
 
 /// Doubles with each failure, with full jitter, and starts again after a success.
 #[derive(Debug, Default)]

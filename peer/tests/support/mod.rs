@@ -5,7 +5,6 @@
 use std::{
     future::Future,
     net::{Ipv4Addr, SocketAddr},
-    path::PathBuf,
     time::Duration,
 };
 
@@ -36,25 +35,6 @@ pub fn within<T>(what: &str, future: impl Future<Output = T>) -> impl Future<Out
 pub fn free_port() -> u16 {
     let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     listener.local_addr().unwrap().port()
-}
-
-/// A directory that goes with the test.
-pub struct Directory {
-    pub path: PathBuf,
-}
-
-pub fn directory() -> Directory {
-    let name = format!("peer-test-{}-{:x}", std::process::id(), rand::random::<u64>());
-    let path = std::env::temp_dir().join(name);
-    std::fs::create_dir(&path).unwrap();
-    Directory { path }
-}
-
-impl Drop for Directory {
-    fn drop(&mut self) {
-        // A panic in a drop would hide the test's own.
-        drop(std::fs::remove_dir_all(&self.path));
-    }
 }
 
 /// A coordinator that can be stopped and started again at the same address. It has a runtime of its

@@ -12,7 +12,7 @@ use sfu::ports::SrtpProfile;
 use crate::bare_loop::{Bursts, Case, Cipher, Delivery, Gso, Sockets};
 use crate::cross::Pair;
 use crate::limit::{self, SinkChoice};
-use crate::sockets::thread_cpu_ns;
+use crate::thread_clock::thread_cpu_ns;
 use crate::workload;
 
 const PAYLOAD_BYTES: usize = 1150;

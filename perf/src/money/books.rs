@@ -15,12 +15,13 @@ use settlement::{
 use sfu::ports::{SessionKey, SlotId};
 
 use super::{
-    figures::{Row, Samples, own_queued_ns, resident_bytes, thread_cpu_ns},
+    figures::{Row, Samples, own_queued_ns, resident_bytes},
     viewer::{
         CHAIN, CREATOR, DEPOSIT, EXPOSURE_SECONDS, GRACE_MS, RATE, RELAY, RELAY_FINGERPRINT,
         RESERVE, Viewer, account, key,
     },
 };
+use crate::thread_clock::thread_cpu_ns;
 
 const STREAM: StreamId = StreamId([7; 32]);
 /// The log's thread says so after as many records at most.

@@ -60,14 +60,6 @@ impl Row {
     }
 }
 
-/// CPU time of the calling thread, ns.
-pub fn thread_cpu_ns() -> u64 {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: `time` is valid and writable.
-    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) };
-    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
-}
-
 /// What the calling thread has waited for a core since it began, ns.
 pub fn own_queued_ns() -> Option<u64> {
     queued_ns(&fs::read_to_string("/proc/thread-self/schedstat").ok()?)
@@ -158,15 +150,5 @@ mod tests {
         assert_eq!(resident_in("VmRSS:\t12 MB\n"), None);
         assert_eq!(resident_in("Name:\tperf\n"), None);
         assert!(resident_bytes().expect("this is Linux") > 0);
-    }
-
-    #[test]
-    fn cpu_time_of_a_thread_grows_with_its_work() {
-        let begin = thread_cpu_ns();
-        let mut sum = 0_u64;
-        while thread_cpu_ns() == begin {
-            sum = std::hint::black_box(sum.wrapping_add(1));
-        }
-        assert!(thread_cpu_ns() > begin);
     }
 }

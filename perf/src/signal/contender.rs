@@ -1,15 +1,12 @@
 //! Who is measured: the coordinator alone and within the relay's program, PeerJS, socket.io.
 
-use std::fs::File;
-use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
+use std::process::Command;
+use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
+use bench::child::process::{Home, Process};
 use bench::child::programs::{Program, Search};
 use bench::http::Base;
 use bench::rooms::Server;
@@ -17,11 +14,8 @@ use bench::rooms::Server;
 /// Scripts that start the others, and the packages that these need.
 const PEERJS: &str = include_str!("peerjs.cjs");
 const SOCKETIO: &str = include_str!("socketio.cjs");
-/// How long a server may take to listen, and to end.
+/// How long a server may take to listen.
 const READY_MAX: Duration = Duration::from_secs(60);
-const STOP_MAX: Duration = Duration::from_secs(8);
-/// Lines of its log shown when it fails.
-const LOG_LINES: usize = 8;
 
 /// One of them.
 #[derive(Debug, Clone)]
@@ -137,12 +131,8 @@ impl Contender {
 pub struct Started {
     /// Where it listens.
     pub base: Base,
-    child: Child,
-    home: PathBuf,
+    process: Process,
 }
-
-/// Folders made by this process.
-static HOMES: AtomicU32 = AtomicU32::new(0);
 
 impl Started {
     /// Starts it and waits until it listens.
@@ -150,77 +140,27 @@ impl Started {
     /// # Errors
     /// It does not start, ends, or does not listen: told with the end of its log.
     pub fn start(contender: &Contender) -> anyhow::Result<Self> {
-        let number = HOMES.fetch_add(1, Ordering::Relaxed);
-        let name = format!("sutantra-perf-signal-{}-{number}", std::process::id());
-        let home = std::env::temp_dir().join(name);
-        std::fs::create_dir_all(&home)?;
+        let home = Home::new("sutantra-perf-signal")?;
         let at = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
-        let mut command = contender.command(&home, at)?;
-        let log = File::create(home.join("log"))?;
-        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
-        end_with_parent(&mut command);
-        let child = command.spawn().with_context(|| format!("starting {}", contender.name()))?;
+        let command = contender.command(home.path(), at)?;
+        let starting = || format!("starting {}", contender.name());
+        let mut process = Process::start(command, home).with_context(starting)?;
         let base = Base::parse(&format!("http://{at}"))?;
-        let mut started = Self { base, child, home };
-        started.wait(at).with_context(|| format!("starting {}", contender.name()))?;
-        Ok(started)
-    }
-
-    fn wait(&mut self, at: SocketAddr) -> anyhow::Result<()> {
-        let until = Instant::now() + READY_MAX;
-        while TcpStream::connect(at).is_err() {
-            if let Some(status) = self.child.try_wait()? {
-                bail!("it ended with {status}:\n{}", self.log_tail());
-            }
-            if Instant::now() > until {
-                bail!("it does not listen:\n{}", self.log_tail());
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        Ok(())
+        process
+            .wait(READY_MAX, "it does not listen", || TcpStream::connect(at).is_ok())
+            .with_context(starting)?;
+        Ok(Self { base, process })
     }
 
     /// Its process.
     pub fn pid(&self) -> u32 {
-        self.child.id()
+        self.process.id()
     }
 
     /// The last lines that it said.
     pub fn log_tail(&self) -> String {
-        let log = std::fs::read(self.home.join("log")).unwrap_or_default();
-        let log = String::from_utf8_lossy(&log);
-        let lines: Vec<&str> = log.lines().collect();
-        lines[lines.len().saturating_sub(LOG_LINES)..].join("\n")
+        self.process.log_tail()
     }
-}
-
-impl Drop for Started {
-    fn drop(&mut self) {
-        // SAFETY: no memory is involved; the process is our child and not yet waited for, so its id
-        // is its own.
-        unsafe { libc::kill(self.child.id() as libc::pid_t, libc::SIGTERM) };
-        let until = Instant::now() + STOP_MAX;
-        while Instant::now() < until && matches!(self.child.try_wait(), Ok(None)) {
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        // After an end in time both are without effect.
-        let _ended = self.child.kill();
-        let _reaped = self.child.wait();
-        let _removed = std::fs::remove_dir_all(&self.home);
-    }
-}
-
-/// Has the child be killed when the thread that starts it ends, however that happens.
-fn end_with_parent(command: &mut Command) {
-    let die_with_us = || {
-        // SAFETY: takes two integers, no memory; it may be called between fork and exec.
-        match unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) } {
-            0 => Ok(()),
-            _ => Err(io::Error::last_os_error()),
-        }
-    };
-    // SAFETY: the closure makes one system call and allocates nothing.
-    unsafe { command.pre_exec(die_with_us) };
 }
 
 #[cfg(test)]

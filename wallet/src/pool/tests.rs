@@ -1,11 +1,9 @@
 use chain_types::StreamId;
 use proptest::prelude::*;
+use tempfile::TempDir;
 
 use super::*;
-use crate::{
-    file::{TempDir, stop_after},
-    ledger::Caps,
-};
+use crate::{file::stop_after, ledger::Caps};
 
 const CHAIN: &str = "sutantra-test-1";
 const NOW_MS: u64 = 1_700_000_000_000;
@@ -37,7 +35,7 @@ fn voucher(pool: &Pool, lane: u32, nonce: u64, cumulative: u64) -> Voucher {
 
 #[test]
 fn sums_only_grow_and_stay_within_deposit_and_caps() {
-    let dir = TempDir::new();
+    let dir = TempDir::new().unwrap();
     let pools = pools(&dir);
     let mut open = pools.create(&draft()).expect("new");
     let pool = open.pool().clone();
@@ -85,7 +83,7 @@ fn on_chain(pool: &Pool, deposits: Balance) -> Channel {
 
 #[test]
 fn a_pool_has_one_writer_and_keeps_its_sums() {
-    let dir = TempDir::new();
+    let dir = TempDir::new().unwrap();
     let pools = pools(&dir);
     let mut open = pools.create(&draft()).expect("new");
     let pool = open.pool().clone();
@@ -112,7 +110,7 @@ fn a_pool_has_one_writer_and_keeps_its_sums() {
 
 #[test]
 fn a_pool_whose_sums_are_lost_is_named_and_never_paid_from() {
-    let dir = TempDir::new();
+    let dir = TempDir::new().unwrap();
     let pools = pools(&dir);
     let channel = pools.create(&draft()).expect("new").pool().channel;
     let path = pools.path(&channel);
@@ -134,7 +132,7 @@ fn a_pool_whose_sums_are_lost_is_named_and_never_paid_from() {
 
 #[test]
 fn a_voucher_that_only_the_relay_knows_raises_the_sums() {
-    let dir = TempDir::new();
+    let dir = TempDir::new().unwrap();
     let pools = pools(&dir);
     let mut open = pools.create(&draft()).expect("new");
     let pool = open.pool().clone();
@@ -162,7 +160,7 @@ proptest! {
     fn a_crash_at_any_point_signs_nothing_twice_and_nothing_too_much(
         steps in proptest::collection::vec((0_u32..3, 0_u64..200, proptest::option::of(0_u32..9)), 1..40)
     ) {
-        let dir = TempDir::new();
+        let dir = TempDir::new().unwrap();
         let pools = pools(&dir);
         let cap = 700;
         let caps = Caps { per_stream: Balance::of(cap), per_day: Balance::of(DEPOSIT) };

@@ -12,12 +12,10 @@ use chain_types::{
 };
 use serde_json::{Value, json};
 use settlement::{Chain, Snapshot, SubmitError};
+use tempfile::TempDir;
 
 use super::{NodeChain, RemoteChain, records::Mirror};
-use crate::{
-    chain::{genesis, transact},
-    config::testing::TempDir,
-};
+use crate::chain::{genesis, transact};
 
 mod world;
 
@@ -47,7 +45,7 @@ struct Relay {
 
 impl Relay {
     fn start(world: &World) -> Self {
-        let home = TempDir::new();
+        let home = TempDir::new().unwrap();
         let chain = RemoteChain::open(home.path(), &world.urls(), Some(world.trust())).unwrap();
         let (snapshot, deltas) = until("the first reading", || chain.follow().ok());
         Self { chain, home, snapshot, deltas }
@@ -243,7 +241,7 @@ fn what_cannot_be_trusted_is_refused_in_words() {
     let world = World::start(2);
     let urls = world.urls();
     let check = |urls: &[String], trust, genesis: Option<Value>, words: &str| {
-        let home = TempDir::new();
+        let home = TempDir::new().unwrap();
         if let Some(genesis) = genesis {
             std::fs::create_dir(home.path().join("config")).unwrap();
             let text = genesis.to_string();
@@ -267,11 +265,11 @@ fn what_cannot_be_trusted_is_refused_in_words() {
     genesis["validators"][0]["power"] = json!("11");
     check(&urls, None, Some(genesis), "is not signed by the validators of the genesis file");
     // The chain's own, and two that agree.
-    let home = TempDir::new();
+    let home = TempDir::new().unwrap();
     std::fs::create_dir(home.path().join("config")).unwrap();
     std::fs::write(home.path().join("config/genesis.json"), world.genesis().to_string()).unwrap();
     assert!(RemoteChain::open(home.path(), &urls, None).is_ok());
-    assert!(RemoteChain::open(TempDir::new().path(), &urls, None).is_ok());
+    assert!(RemoteChain::open(TempDir::new().unwrap().path(), &urls, None).is_ok());
 }
 
 /// What a lie does to an answer: method, parameters, result.
@@ -397,7 +395,7 @@ fn check(lie: Lie, is_caught: bool) {
 impl Relay {
     /// Begins with the honest endpoint, so that the lie comes after the trust.
     fn start_honestly(world: &World, liar: usize) -> Self {
-        let home = TempDir::new();
+        let home = TempDir::new().unwrap();
         let mut urls = world.urls();
         urls.swap(0, 1 - liar);
         let lie = world.doors[liar].take_lie();

@@ -148,9 +148,9 @@ fn read(path: &Path) -> anyhow::Result<Gentx> {
 mod tests {
     use chain_types::SigningKey;
     use consensus_abci::engine::ValidatorKey;
+    use tempfile::TempDir;
 
     use super::*;
-    use crate::config::testing::TempDir;
 
     const CHAIN: &str = "sutantra-test-1";
 
@@ -191,7 +191,7 @@ mod tests {
 
     #[test]
     fn every_file_that_is_none_is_named_at_once() {
-        let dir = TempDir::new();
+        let dir = TempDir::new().unwrap();
         let error = read_all(dir.path(), 9).expect_err("none").to_string();
         assert!(error.contains("holds no file"), "{error}");
         let write = |name: &str, text: &str| fs::write(dir.path().join(name), text).expect("ours");

@@ -256,8 +256,9 @@ fn report(
 mod tests {
     use std::fs;
 
+    use tempfile::TempDir;
+
     use super::*;
-    use crate::config::testing::TempDir;
 
     fn args(words: &str) -> InitArgs {
         use clap::{Args as _, FromArgMatches as _};
@@ -280,7 +281,7 @@ mod tests {
     /// R111, R112
     #[test]
     fn a_home_is_made_once_and_its_keys_survive_a_second_beginning() {
-        let dir = TempDir::new();
+        let dir = TempDir::new().unwrap();
         let home = dir.path().join("home");
         check("alice --chain-id sutantra-1", &home, Ok(()));
         let read = |file: &str| fs::read_to_string(home.join(file)).expect("made");
@@ -304,7 +305,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_a_home_leaves_nothing_behind() {
-        let dir = TempDir::new();
+        let dir = TempDir::new().unwrap();
         let home = dir.path().join("home");
         check("alice --chain-id a/b", &home, Err("chain id"));
         check("alice --role relay", &home, Err("--chain-rpc URL twice"));
@@ -317,7 +318,7 @@ mod tests {
 
     #[test]
     fn a_coordinator_has_a_key_and_settings_and_no_chain() {
-        let dir = TempDir::new();
+        let dir = TempDir::new().unwrap();
         let home = dir.path().join("home");
         check("carol --role coordinator --chain-id a", &home, Err("--chain-id"));
         check("carol --role coordinator --comet spawn", &home, Err("--comet"));
@@ -334,7 +335,7 @@ mod tests {
 
     #[test]
     fn a_chain_that_others_will_join_has_room_for_them_and_one_of_the_embedded_engine_has_not() {
-        let dir = TempDir::new();
+        let dir = TempDir::new().unwrap();
         let params = |name: &str, words: &str| {
             let home = dir.path().join(name);
             check(&format!("{name} --role validator {words}"), &home, Ok(()));
@@ -359,7 +360,7 @@ mod tests {
 
     #[test]
     fn a_chain_is_joined_with_its_own_genesis_file() {
-        let dir = TempDir::new();
+        let dir = TempDir::new().unwrap();
         let (first, second) = (dir.path().join("first"), dir.path().join("second"));
         check("alice --chain-id sutantra-1 --role validator", &first, Ok(()));
         let genesis = first.join("config/genesis.json");

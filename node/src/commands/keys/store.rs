@@ -307,8 +307,9 @@ pub fn write_new(path: &Path, text: &str) -> anyhow::Result<()> {
 mod tests {
     use std::os::unix::fs::MetadataExt;
 
+    use tempfile::TempDir;
+
     use super::*;
-    use crate::config::testing::TempDir;
 
     fn name(text: &str) -> KeyName {
         text.parse().expect("a name")
@@ -331,7 +332,7 @@ mod tests {
 
     #[test]
     fn keys_are_made_once_found_by_name_and_listed() {
-        let home = TempDir::new();
+        let home = TempDir::new().unwrap();
         let store = Store::at(home.path());
         assert!(store.list().expect("no directory is no failure").is_empty());
         assert!(store.open(&name("alice")).is_err());
@@ -353,7 +354,7 @@ mod tests {
 
     #[test]
     fn an_account_is_named_by_its_id_or_by_its_key() {
-        let home = TempDir::new();
+        let home = TempDir::new().unwrap();
         let store = Store::at(home.path());
         let alice = store.create(&name("alice"), &[1; 32]).expect("made");
         for text in ["alice".to_owned(), alice.to_string()] {
@@ -372,7 +373,7 @@ mod tests {
 
     #[test]
     fn a_copy_holds_keys_and_never_what_was_signed_last() {
-        let home = TempDir::new();
+        let home = TempDir::new().unwrap();
         let store = Store::at(home.path());
         assert!(store.secrets().is_err(), "nothing to copy");
         store.create(&name("alice"), &[1; 32]).expect("made");
@@ -389,12 +390,12 @@ mod tests {
 
     #[test]
     fn a_copy_comes_back_whole_and_replaces_nothing() {
-        let home = TempDir::new();
+        let home = TempDir::new().unwrap();
         Store::at(home.path()).create(&name("alice"), &[1; 32]).expect("made");
         Store::at(home.path()).create(&name("bob"), &[2; 32]).expect("made");
         let secrets = Store::at(home.path()).secrets().expect("keys");
 
-        let other = TempDir::new();
+        let other = TempDir::new().unwrap();
         let store = Store::at(other.path());
         store.create(&name("alice"), &[1; 32]).expect("the same key");
         let restored = store.restore(&secrets).expect("room for bob");
@@ -402,7 +403,7 @@ mod tests {
         assert_eq!(restored, expected);
         assert_eq!(store.list().expect("keys"), Store::at(home.path()).list().expect("keys"));
 
-        let third = TempDir::new();
+        let third = TempDir::new().unwrap();
         let store = Store::at(third.path());
         store.create(&name("bob"), &[3; 32]).expect("another key");
         let refused = store.restore(&secrets).expect_err("bob is somebody else").to_string();
@@ -412,7 +413,7 @@ mod tests {
 
     #[test]
     fn a_backup_writes_keys_alone() {
-        let home = TempDir::new();
+        let home = TempDir::new().unwrap();
         let outside = ["../evil.key", "keys/../evil.key", "keys/wallet.key", "sutantra.toml"];
         for path in outside.into_iter().chain(["data/priv_validator_state.json"]) {
             let files = BTreeMap::from([(path.to_owned(), "text".to_owned())]);

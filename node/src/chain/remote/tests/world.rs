@@ -25,11 +25,12 @@ use consensus_abci::{
 use crossbeam_channel::Receiver;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
+use tempfile::TempDir;
 use tokio::{net::TcpSocket, runtime::Runtime};
 use tower::ServiceExt;
 
 use super::Lie;
-use crate::config::{chain::Trust, testing::TempDir};
+use crate::config::chain::Trust;
 
 pub const CHAIN_ID: &str = "remote-test-1";
 const NAMES: [&str; 4] = ["creator", "viewer", "relay", "other"];
@@ -71,7 +72,7 @@ pub struct World {
 
 impl World {
     pub fn start(doors: usize) -> Self {
-        let dir = TempDir::new();
+        let dir = TempDir::new().unwrap();
         let account = |name: &&str| GenesisAccount {
             account: AccountId::from(&key(name)),
             balance: sut(1_000_000_000_000_000),
