@@ -160,7 +160,7 @@ pub enum Update {
 pub enum SignalError {
     /// The first attempt to find it.
     #[error("no coordinator: {0}")]
-    Unreachable(#[from] HttpError),
+    Unreachable(HttpError),
     /// The node has none.
     #[error("{url} runs no coordinator: it must be started with --server")]
     Disabled {
@@ -196,6 +196,13 @@ pub enum SignalError {
     /// Another connection has taken over.
     #[error("another process has joined with the same key: give each its own --key")]
     Replaced,
+}
+
+// Not `#[from]`: its sentence is said here, and would be again by whoever shows a chain of sources.
+impl From<HttpError> for SignalError {
+    fn from(error: HttpError) -> Self {
+        Self::Unreachable(error)
+    }
 }
 
 /// How a connection to the coordinator ended.
