@@ -232,10 +232,10 @@ fn a_coordinator_runs_alone_and_sends_its_peers_on_when_it_ends() {
 /// R92
 #[test]
 fn clients_behind_a_trusted_proxy_are_told_apart() {
-    let home = TempDir::new();
+    let home = TempDir::new().unwrap();
     let settings =
         format!("{DEV} --chain=false --trusted-proxies 127.0.0.1 --address-connections-max 1");
-    let node = Node::start(&home.0, &settings);
+    let node = Node::start(home.path(), &settings);
     let behind = |client: &str| node.upgrade("", &format!("X-Forwarded-For: {client}\r\n"));
     let (_one, head) = behind("198.51.100.1");
     assert!(head.starts_with("HTTP/1.1 101"), "{head}");
