@@ -265,6 +265,10 @@ fn three_operators_begin_one_chain_and_a_fourth_joins_it_by_its_stake() {
     all[1]
         .run(&format!("tx staking undelegate {operator} 2.5 --from operator --yes --rpc {url}"))
         .ok();
+    let to = all[0].account();
+    all[1]
+        .run(&format!("tx staking redelegate {operator} {to} 5 --from operator --yes --rpc {url}"))
+        .ok();
     let left = all[1].run(&format!("query staking delegations {account} --rpc {url}")).ok();
     assert!(left.contains("LEAVES") && left.contains("the account"), "{left}");
     let staked = || dave.query(&format!("staking delegators {operator}"))["delegators"].clone();
@@ -362,6 +366,14 @@ fn a_node_stops_at_its_height_with_success_and_goes_on_when_it_may() {
         assert!(status.success(), "{status}\n{log}");
         assert!(log.contains("the chain is at height 5, and halt-height 5 is reached"), "{log}");
     }
+    let path = alice.home.join("next.json");
+    alice.run(&format!("export --output {}", path.display())).ok();
+    let next: Value = serde_json::from_slice(&hash(&path)).expect("JSON");
+    let voter = &next["validators"][0];
+    assert_eq!((&voter["name"], &voter["power"]), (&"alice".into(), &"10000".into()), "{next}");
+    // What is taken back is executed again, to the same hash.
+    let said = alice.run("rollback").ok();
+    assert!(said.contains("at height 4") && said.contains("Rolled back"), "{said}");
     alice.start(&[], "");
     alice.reaches(8);
 }

@@ -110,6 +110,13 @@ impl BlockState {
         if params.power_unit != self.params.power_unit {
             faults.push("params.power_unit never changes: slashes are counted in it".to_owned());
         }
+        if params.unbonding_ms < self.params.unbonding_ms {
+            // How old evidence may be is the engine's, which the genesis holds against it once.
+            faults.push(format!(
+                "params.unbonding_ms never falls below {}: stake could flee its punishment",
+                self.params.unbonding_ms
+            ));
+        }
         if (params.validators_max == 1) != (self.params.validators_max == 1) {
             faults.push("a chain of one validator stays one, and no other becomes one".to_owned());
         }

@@ -133,12 +133,13 @@ fn only_operators_of_voting_validators_propose_and_vote_and_only_in_time() {
 #[test]
 fn parameters_that_would_break_the_chain_are_not_even_proposed() {
     let mut world = World::staked();
-    let faults: [fn(&mut Params); 6] = [
+    let faults: [fn(&mut Params); 7] = [
         |params| params.power_unit = sut(2 * SUT),
         |params| params.validators_max = 1,
         |params| params.validators_max = 0,
         |params| params.fee_base = sut(0),
         |params| params.unbonding_ms = 0,
+        |params| params.unbonding_ms -= 1,
         |params| params.double_sign_bps = 10_001,
     ];
     for fault in faults {

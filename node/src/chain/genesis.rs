@@ -8,7 +8,10 @@ use chain_types::{
     TransactionBody, hex,
     staking::{Commission, MONIKER_BYTES_MAX},
 };
-use consensus_abci::engine::{ConsensusParams, Genesis, GenesisValidator, ValidatorKey};
+use consensus_abci::{
+    app::APP_VERSION,
+    engine::{ConsensusParams, Genesis, GenesisValidator, ValidatorKey},
+};
 use serde_json::{Map, Value, json};
 use tendermint::{PublicKey, chain};
 
@@ -114,6 +117,8 @@ fn consensus_params(params: &Params) -> ConsensusParams {
     ConsensusParams {
         evidence_max_age_ns: usual.evidence_max_age_ns.min(unbonding_ns.unwrap_or(i64::MAX)),
         evidence_max_age_blocks: usual.evidence_max_age_blocks.min(blocks.unwrap_or(i64::MAX)),
+        // CometBFT asks the application, but its `rollback` reads it here.
+        app_version: APP_VERSION,
         ..usual
     }
 }

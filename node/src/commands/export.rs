@@ -5,8 +5,12 @@ use std::{fs, io::Write as _, path::PathBuf};
 use anyhow::{Context as _, bail};
 use chain_types::{StateKey, staking::Validator};
 use clap::Args;
-use consensus_abci::app::{App, AppState};
+use consensus_abci::{
+    app::{APP_VERSION, App, AppState, StateSnapshot},
+    engine::GenesisValidator,
+};
 use serde_json::{Value, json};
+use tendermint::PublicKey;
 
 use super::{genesis::Document, say, state};
 use crate::config::Config;
@@ -76,13 +80,33 @@ fn genesis(args: &ExportArgs, app: &App, mut genesis: Value) -> anyhow::Result<V
     fields.insert("genesis_time".to_owned(), json!(time.to_rfc3339()));
     fields.insert("initial_height".to_owned(), json!(next.to_string()));
     fields.insert("app_hash".to_owned(), json!(""));
-    let mut validators = snapshot.records::<Validator>(StateKey::VALIDATORS);
-    if validators.any(|entry| entry.is_ok_and(|(_, validator)| validator.power > 0)) {
-        // The state names them itself.
-        fields.insert("validators".to_owned(), json!([]));
+    let validators = validators(&snapshot)?;
+    if !validators.is_empty() {
+        // The state names them itself; they stand here for who verifies with the file alone.
+        let validators = validators.iter().map(GenesisValidator::to_json);
+        fields.insert("validators".to_owned(), validators.collect());
+    }
+    // A chain may be older than what CometBFT's `rollback` needs.
+    if let Some(params) = fields.get_mut("consensus_params").and_then(Value::as_object_mut) {
+        params.insert("version".to_owned(), json!({ "app": APP_VERSION.to_string() }));
     }
     fields.insert("app_state".to_owned(), serde_json::to_value(&exported)?);
     Ok(genesis)
+}
+
+/// Who votes; none where the engine's own genesis names them.
+fn validators(snapshot: &StateSnapshot) -> anyhow::Result<Vec<GenesisValidator>> {
+    let mut voters = Vec::new();
+    for entry in snapshot.records::<Validator>(StateKey::VALIDATORS) {
+        let (_, validator) = entry?;
+        if validator.power > 0 {
+            let pub_key = PublicKey::from_raw_ed25519(&validator.consensus_key.0)
+                .context("a validator's key is no key")?;
+            let (power, name) = (validator.power, validator.moniker);
+            voters.push(GenesisValidator { pub_key, power, name });
+        }
+    }
+    Ok(voters)
 }
 
 #[cfg(test)]

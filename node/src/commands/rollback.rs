@@ -1,10 +1,12 @@
 //! `rollback`: takes back the newest block, of the state and of the engine, to be executed again.
 
-use std::{path::Path, process::Command};
+use std::{fs, path::Path, process::Command};
 
 use anyhow::{Context as _, bail};
 use clap::Args;
 use comet::process::Binary;
+use consensus_abci::app::APP_VERSION;
+use serde_json::Value;
 
 use super::{say, state};
 use crate::config::{Config, stamp};
@@ -35,6 +37,9 @@ pub fn run(args: RollbackArgs, config: &Config) -> anyhow::Result<()> {
         true => Some(Binary::find(config.on_chain.comet_bin.as_deref())?),
         false => None,
     };
+    if program.is_some() {
+        check_version(home)?;
+    }
     let app = state::open(config)?;
     let head = app.roll_back()?;
     drop(app);
@@ -49,12 +54,12 @@ pub fn run(args: RollbackArgs, config: &Config) -> anyhow::Result<()> {
             words(args).join(" ")
         ),
         (true, Some(program)) => {
-            roll_back_engine(&program, home, args)?;
+            let said = roll_back_engine(&program, home, args)?;
             let again = match args.hard {
                 true => "comes from its peers again",
                 false => "is executed again when the node starts",
             };
-            format!("CometBFT's state is taken back too; the block of height {height} {again}.")
+            format!("CometBFT says: {said}\nThe block of height {height} {again}.")
         }
     };
     say(&format!("the state is at {}\n{what_next}\n", state::show(&head)))
@@ -65,8 +70,28 @@ fn words(RollbackArgs { hard }: RollbackArgs) -> Vec<&'static str> {
     all[..if hard { 3 } else { 2 }].to_vec()
 }
 
-/// The state is back already: what fails here is said with what is left to do.
-fn roll_back_engine(program: &Binary, home: &Path, args: RollbackArgs) -> anyhow::Result<()> {
+/// CometBFT takes the application's version from the genesis when it goes back (`Rollback` of its
+/// `state/rollback.go`), and then refuses every block of another one.
+fn check_version(home: &Path) -> anyhow::Result<()> {
+    let path = home.join("config/genesis.json");
+    let text = fs::read(&path).with_context(|| path.display().to_string())?;
+    let genesis: Value =
+        serde_json::from_slice(&text).with_context(|| format!("{} is not JSON", path.display()))?;
+    let version = genesis.pointer("/consensus_params/version/app").and_then(Value::as_str);
+    if version != Some(&APP_VERSION.to_string()) {
+        bail!(
+            "the genesis of this chain has consensus_params.version.app {}, its blocks have \
+             {APP_VERSION}: after CometBFT's rollback it would refuse them all, so nothing is taken \
+             back. Restore a snapshot of a lower height (`snapshots restore`), or remove chain/state \
+             and the blocks are executed again",
+            version.unwrap_or("0")
+        );
+    }
+    Ok(())
+}
+
+/// What it said. The state is back already: what fails here is said with what is left to do.
+fn roll_back_engine(program: &Binary, home: &Path, args: RollbackArgs) -> anyhow::Result<String> {
     let by_hand = || {
         let words = words(args).join(" ");
         format!(
@@ -77,17 +102,20 @@ fn roll_back_engine(program: &Binary, home: &Path, args: RollbackArgs) -> anyhow
     let mut command = Command::new(&program.path);
     command.args(&words(args)[1..]).arg("--home").arg(home);
     let output = command.output().with_context(by_hand)?;
+    let last = |bytes| {
+        let text = String::from_utf8_lossy(bytes);
+        text.trim().lines().last().unwrap_or("nothing").to_owned()
+    };
     if output.status.success() {
-        return Ok(());
+        return Ok(last(&output.stdout));
     }
-    let said = String::from_utf8_lossy(&output.stderr);
-    let said = said.trim().lines().last().unwrap_or("it says nothing").to_owned();
+    let said = last(&output.stderr);
     Err(anyhow::anyhow!(said)).with_context(by_hand)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, os::unix::fs::PermissionsExt};
+    use std::os::unix::fs::PermissionsExt;
 
     use tempfile::TempDir;
 
@@ -139,6 +167,16 @@ mod tests {
         run(SOFT, &config).expect("a block");
         assert!(!home.path().join("said").exists());
         fs::create_dir_all(home.path().join("data/blockstore.db")).expect("ours");
+        let genesis = |version: &str| {
+            let text = format!(r#"{{"consensus_params":{{"version":{{"app":"{version}"}}}}}}"#);
+            fs::create_dir_all(home.path().join("config")).expect("ours");
+            fs::write(home.path().join("config/genesis.json"), text).expect("ours");
+        };
+        genesis("0");
+        let error = format!("{:#}", run(SOFT, &config).expect_err("its blocks would be refused"));
+        assert!(error.contains("version.app 0, its blocks have 1"), "{error}");
+        assert_eq!(state::open(&config).expect("a state").snapshot().height(), 3);
+        genesis("1");
         run(SOFT, &config).expect("a block");
         run(HARD, &config).expect("a block");
         let said = fs::read_to_string(home.path().join("said")).expect("it was asked");

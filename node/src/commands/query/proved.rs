@@ -265,7 +265,7 @@ impl Follower {
         let (trust, began) = if let Some(config::Trust { height, hash }) = self.given {
             let height = Height::try_from(height).context("--trust names no height")?;
             (Trust::Header { height, hash: Hash::Sha256(hash) }, Began::Given)
-        } else if let Some(genesis) = genesis {
+        } else if let Some(genesis) = genesis.filter(|genesis| !genesis.validators.is_empty()) {
             let initial_height = Height::try_from(genesis.initial_height)?;
             (Trust::Genesis { initial_height, validators: genesis.validators }, Began::Genesis)
         } else if self.clients.len() > 1 {

@@ -9,7 +9,7 @@ use anyhow::{Context as _, bail};
 use chain_types::{
     Account, AccountId, Params, ResultCode, StateKey, Transaction, hex, transaction_hash,
 };
-use comet::rpc::{Client, Event};
+use comet::rpc::{Client, Event, RpcError, Status};
 use serde_json::{Value, json};
 
 use super::{Output, document::Document, made};
@@ -103,6 +103,10 @@ fn follow(
         Ok(_) => {}
         // Sent before: where is it?
         Err(error) if error.is_known_tx() => {}
+        // It may have come there all the same.
+        Err(error @ RpcError::Unreachable { .. }) => {
+            return Err(anyhow::Error::new(error).context(may_come(hash)));
+        }
         Err(error) => return Err(error.into()),
     }
     if output == Output::Text {
@@ -110,24 +114,34 @@ fn follow(
     }
     let until = Instant::now() + INCLUSION;
     loop {
-        if let Some(found) = client.tx(hash)? {
+        // A node that does not answer once may the next time; what was sent is on its way.
+        let found = match client.tx(hash) {
+            Err(RpcError::Unreachable { .. }) if Instant::now() < until => None,
+            found => found.with_context(|| may_come(hash))?,
+        };
+        if let Some(found) = found {
             let proposal = proposed(&found.tx_result.events);
             let (code, log) = (found.tx_result.code, found.tx_result.log);
             return Ok(Outcome { code, log, height: Some(found.height), proposal });
         }
         let last = transaction.body.valid_until_height;
-        if last != 0 && client.status()?.latest_height > last.saturating_add(1) {
+        let is_past = |status: Status| status.latest_height > last.saturating_add(1);
+        if last != 0 && client.status().is_ok_and(is_past) {
             bail!("the chain went past height {last} without this transaction: make it again");
         }
         if Instant::now() >= until {
-            bail!(
-                "the transaction {} is in no block yet and may still come: `sutantra-node query tx` \
-                 tells, before you try again",
-                hex::text(hash).to_uppercase()
-            );
+            bail!(may_come(hash));
         }
         thread::sleep(POLL);
     }
+}
+
+fn may_come(hash: &[u8; 32]) -> String {
+    format!(
+        "the transaction {} is in no block yet and may still come: `sutantra-node query tx` tells, \
+         before you try again",
+        hex::text(hash).to_uppercase()
+    )
 }
 
 /// Only the chain knows how many there were before.

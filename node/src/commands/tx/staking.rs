@@ -137,7 +137,8 @@ pub enum Staking {
     /// Moves stake to another validator at once
     Redelegate {
         /// The operator that it leaves
-        #[arg(value_name = "FROM-OPERATOR")]
+        // Not `from`: that is the signer's flag.
+        #[arg(id = "from-operator", value_name = "FROM-OPERATOR")]
         from: Who,
         /// The operator that it goes to
         #[arg(value_name = "TO-OPERATOR")]
