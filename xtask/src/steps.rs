@@ -26,6 +26,8 @@ enum Run {
 
 /// The longest that one command of a step may take; beyond it the command hangs and is killed.
 const LIMIT: Duration = Duration::from_secs(20 * 60);
+/// The same for all tests, which are built first.
+const TESTS_LIMIT: Duration = Duration::from_secs(45 * 60);
 
 const STEPS: &[Step] = &[
     Step {
@@ -185,9 +187,9 @@ fn lints(workspace: &Workspace, tally: &mut Tally) -> Result<()> {
 fn tests(workspace: &Workspace, tally: &mut Tally) -> Result<()> {
     let scope = ["test", "--release", "--workspace", "--locked", "--no-fail-fast"];
     let mut first = Tally::default();
-    let outcome = run(workspace.cargo().args(scope), LIMIT, &mut first);
+    let outcome = run(workspace.cargo().args(scope), TESTS_LIMIT, &mut first);
     again::once(outcome, first, tally, |names, tally| {
-        run(workspace.cargo().args(scope).args(["--", "--exact"]).args(names), LIMIT, tally)
+        run(workspace.cargo().args(scope).args(["--", "--exact"]).args(names), TESTS_LIMIT, tally)
     })
 }
 
